@@ -1,0 +1,80 @@
+// A file that appears whole or not at all.
+#include "compiler/BundleFile.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace lapidary;
+
+static Status makeError(const char *what, const std::string &path, int error) {
+  std::string message = std::string("cannot ") + what + " " + path + ": " +
+                        std::strerror(error);
+  if (error == ENOSPC || error == EDQUOT)
+    return outOfMemory(message + "; free some space or choose another -o");
+  return ioError(message);
+}
+
+Result<BundleFile> BundleFile::create(const std::string &path, uint64_t bytes) {
+  struct stat existing;
+  if (stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode))
+    return invalidArgument("cannot write " + path +
+                           ": it exists and is not a regular file");
+  BundleFile file;
+  file.path = path;
+  file.temporary = path + ".tmp." + std::to_string(getpid());
+  file.handle = open(file.temporary.c_str(),
+                     O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  if (file.handle < 0) {
+    int error = errno;
+    file.temporary.clear();
+    return makeError("create", path, error);
+  }
+  // Filesystems without fallocate find out on the way.
+  if (fallocate(file.handle, 0, 0, static_cast<off_t>(bytes)) != 0 &&
+      errno != EOPNOTSUPP && errno != ENOSYS)
+    return makeError(
+        ("reserve " + std::to_string(bytes) + " bytes for").c_str(), path,
+        errno);
+  return file;
+}
+
+BundleFile::BundleFile(BundleFile &&other) noexcept
+    : path(std::move(other.path)),
+      temporary(std::exchange(other.temporary, std::string())),
+      handle(std::exchange(other.handle, -1)) {}
+
+BundleFile::~BundleFile() {
+  if (handle >= 0)
+    close(handle);
+  if (!temporary.empty())
+    unlink(temporary.c_str());
+}
+
+Status BundleFile::write(uint64_t offset, std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    ssize_t written = pwrite(handle, bytes.data(), bytes.size(),
+                             static_cast<off_t>(offset));
+    if (written < 0) {
+      if (errno == EINTR)
+        continue;
+      return makeError("write", path, errno);
+    }
+    bytes = bytes.subspan(written);
+    offset += written;
+  }
+  return {};
+}
+
+Status BundleFile::commit() {
+  int toClose = std::exchange(handle, -1);
+  if (close(toClose) != 0)
+    return makeError("write", path, errno);
+  if (rename(temporary.c_str(), path.c_str()) != 0)
+    return makeError("rename the finished bundle to", path, errno);
+  temporary.clear();
+  return {};
+}

@@ -1,0 +1,87 @@
+// Writes a bundle. Sizes are known before any byte, so that every segment has
+// its place first; the program, which holds the hashes, is written last.
+#include "compiler/BundleWriter.h"
+
+#include <cstring>
+#include <xxhash.h>
+
+using namespace mlir;
+using namespace mlir::lap;
+using lapidary::BundleFile;
+using lapidary::Status;
+namespace schema = lapidary::schema;
+
+static constexpr uint64_t alignment = 4096;
+static constexpr uint64_t headerBytes = 40;
+static constexpr uint32_t formatVersion = 1;
+
+static std::span<const uint8_t> asBytes(const std::string &text) {
+  return {reinterpret_cast<const uint8_t *>(text.data()), text.size()};
+}
+
+/// The 40 bytes before the program.
+static std::vector<uint8_t> makeHeader(std::span<const uint8_t> program) {
+  std::vector<uint8_t> header(headerBytes);
+  std::memcpy(header.data(), "LAPIDARY", 8);
+  auto put = [&](size_t at, auto value) {
+    std::memcpy(header.data() + at, &value, sizeof value);
+  };
+  XXH128_hash_t hash = XXH3_128bits(program.data(), program.size());
+  put(8, formatVersion);
+  put(16, static_cast<uint64_t>(program.size()));
+  put(24, static_cast<uint64_t>(hash.low64));
+  put(32, static_cast<uint64_t>(hash.high64));
+  return header;
+}
+
+Status mlir::lap::writeBundle(const std::string &path,
+                              const BundleInputs &inputs,
+                              const BundleProgress &progress) {
+  Status reported = lapidary::internalError("the program cannot be written");
+  FailureOr<std::vector<StoredWeight>> weights = collectWeights(inputs.program);
+  if (failed(weights))
+    return reported;
+  std::vector<Segment> segments;
+  std::vector<std::span<const uint8_t>> contents;
+  auto addSegment = [&](schema::SegmentKind kind,
+                        std::span<const uint8_t> bytes) {
+    XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+    segments.push_back({kind, 0, bytes.size(), hash.low64, hash.high64});
+    contents.push_back(bytes);
+  };
+  addSegment(schema::SegmentKind::Tokenizer, inputs.tokenizer);
+  for (const TargetCode::Variant &variant : inputs.target.variants)
+    addSegment(schema::SegmentKind::Code, asBytes(variant.bytes));
+
+  ProgramParts parts = {inputs.program, inputs.config, inputs.target,
+                        segments,       *weights,      inputs.selfTests};
+  FailureOr<std::vector<uint8_t>> draft = buildProgram(parts);
+  if (failed(draft))
+    return reported;
+  uint64_t at = headerBytes + draft->size();
+  auto place = [&](uint64_t &offset, uint64_t bytes) {
+    offset = llvm::alignTo(at, alignment);
+    at = offset + bytes;
+  };
+  for (Segment &segment : segments)
+    place(segment.offset, segment.bytes);
+  for (StoredWeight &weight : *weights)
+    place(weight.offset, weight.bytes);
+  uint64_t total = at;
+
+  BundleFile file = LAPIDARY_TRY(BundleFile::create(path, total));
+  for (size_t i = 0; i < segments.size(); ++i)
+    LAPIDARY_TRY(file.write(segments[i].offset, contents[i]));
+  uint64_t before = weights->empty() ? total : weights->front().offset;
+  LAPIDARY_TRY(
+      writeWeights(*weights, inputs.checkpoint, file, [&](uint64_t written) {
+        return progress(before + written, total);
+      }));
+
+  FailureOr<std::vector<uint8_t>> program = buildProgram(parts);
+  if (failed(program) || program->size() != draft->size())
+    return reported;
+  LAPIDARY_TRY(file.write(0, makeHeader(*program)));
+  LAPIDARY_TRY(file.write(headerBytes, *program));
+  return file.commit();
+}

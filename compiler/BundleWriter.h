@@ -1,0 +1,28 @@
+// Writes a bundle: header, program, segments (runtime/schema/bundle.fbs).
+#pragma once
+
+#include "compiler/ProgramBuilder.h"
+
+#include <functional>
+
+namespace mlir::lap {
+
+struct BundleInputs {
+  /// Program level IR, and the model level's weights.
+  ModuleOp program;
+  const lapidary::ModelConfig &config;
+  const lapidary::Checkpoint &checkpoint;
+  const TargetCode &target;
+  const std::vector<uint8_t> &tokenizer;
+  const std::vector<SelfTestData> &selfTests;
+};
+
+/// Told (bytes done, bytes in all); false stops the work.
+using BundleProgress = std::function<bool(uint64_t, uint64_t)>;
+
+/// Writes the bundle whole or not at all. The same inputs give the same bytes.
+lapidary::Status writeBundle(const std::string &path,
+                             const BundleInputs &inputs,
+                             const BundleProgress &progress);
+
+} // namespace mlir::lap

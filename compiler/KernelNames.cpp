@@ -1,0 +1,95 @@
+// Spells kernel names: operation, variants, scheme, shape, tokens. Passes.td
+// has the grammar, under lap-outline-kernels.
+#include "compiler/KernelNames.h"
+
+#include "dialects/lap/LapDialect.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+
+bool mlir::lap::isKernelLevel(Operation *op) {
+  return isa<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
+             ResidualNormOp, PatchEmbeddingOp>(op);
+}
+
+static ArrayRef<int64_t> getShape(Value value) {
+  return cast<RankedTensorType>(value.getType()).getShape();
+}
+
+/// The scheme of a matrix, or the element type of a plain one.
+static std::string getScheme(Type matrix) {
+  if (auto quantized = dyn_cast<QuantizedType>(matrix))
+    return quantized.getScheme().getValue().str();
+  std::string text;
+  llvm::raw_string_ostream(text)
+      << cast<RankedTensorType>(matrix).getElementType();
+  return text;
+}
+
+static void print(raw_ostream &os, EmbedOp op) {
+  ArrayRef<int64_t> table = getMatrixShape(op.getTable().getType());
+  if (op.getMedia())
+    os << "_media";
+  os << '_' << getScheme(op.getTable().getType()) << '_' << table[0] << 'x'
+     << table[1];
+}
+
+static void print(raw_ostream &os, FusedLinearOp op) {
+  if (op.getNorm() != Norm::None)
+    os << '_' << stringifyNorm(op.getNorm());
+  if (op.getEpilogue() != Epilogue::None)
+    os << '_' << stringifyEpilogue(op.getEpilogue());
+  int64_t rows = 0;
+  for (Value weight : op.getWeights())
+    rows += getMatrixShape(weight.getType())[0];
+  os << '_' << getScheme(op.getWeights()[0].getType()) << '_' << rows << 'x'
+     << getShape(op.getInput())[1];
+}
+
+/// Query heads, cache heads and their size.
+static void printHeads(raw_ostream &os, KvCacheType cache, Value query) {
+  os << '_' << getShape(query)[1] / cache.getHeadDim() << 'x'
+     << cache.getHeads() << 'x' << cache.getHeadDim();
+}
+
+static void print(raw_ostream &os, RopeKvUpdateOp op) {
+  if (op.getKeys() == op.getValues())
+    os << "_shared";
+  printHeads(os, op.getCache().getType(), op.getQuery());
+}
+
+static void print(raw_ostream &os, AttentionOp op) {
+  if (op.getCache().getType().getWindow())
+    os << "_window";
+  if (op.getVisibleEnd())
+    os << "_visible";
+  printHeads(os, op.getCache().getType(), op.getQuery());
+}
+
+static void print(raw_ostream &os, ResidualNormOp op) {
+  if (op.getScalar())
+    os << "_scaled";
+  os << '_' << getShape(op.getResult())[1];
+}
+
+static void print(raw_ostream &os, PatchEmbeddingOp op) {
+  os << '_' << getShape(op.getTable())[0] << 'x' << getShape(op.getTable())[2];
+}
+
+std::string mlir::lap::getKernelName(Operation *op) {
+  std::string name;
+  llvm::raw_string_ostream os(name);
+  os << op->getName().stripDialect();
+  llvm::TypeSwitch<Operation *>(op)
+      .Case<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp, ResidualNormOp,
+            PatchEmbeddingOp>([&](auto kernel) { print(os, kernel); });
+  int64_t tokens = getShape(op->getResult(0))[0];
+  if (ShapedType::isDynamic(tokens))
+    os << "_tn";
+  else
+    os << "_t" << tokens;
+  return name;
+}

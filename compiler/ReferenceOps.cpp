@@ -1,0 +1,249 @@
+// What each model level op means; the formulas are in LapModelOps.td, the loops
+// in ReferenceMath.cpp.
+#include "compiler/Reference.h"
+#include "compiler/ReferenceMath.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+
+FailureOr<const lapidary::TensorInfo *>
+ReferenceInterpreter::findWeight(Operation *user, Value value) {
+  auto weight = dyn_cast_or_null<WeightOp>(slots.lookup(value).symbol);
+  if (!weight)
+    return user->emitOpError("expected a lap.weight as its weight");
+  const lapidary::TensorInfo *tensor = checkpoint.find(weight.getSymName());
+  auto type = cast<RankedTensorType>(weight.getType());
+  bool sameType = tensor && ArrayRef(tensor->shape) == type.getShape() &&
+                  ((tensor->type == lapidary::ElementType::F32 &&
+                    type.getElementType().isF32()) ||
+                   (tensor->type == lapidary::ElementType::F16 &&
+                    type.getElementType().isF16()) ||
+                   (tensor->type == lapidary::ElementType::BF16 &&
+                    type.getElementType().isBF16()));
+  if (!sameType)
+    return weight.emitOpError("expected a tensor of this name and type in ")
+           << checkpoint.folder() << ", found "
+           << (tensor ? lapidary::describeTensor(*tensor) : "none");
+  return tensor;
+}
+
+FailureOr<std::vector<float>> ReferenceInterpreter::loadWeight(Operation *user,
+                                                               Value value) {
+  std::vector<float> values;
+  if (!value)
+    return values;
+  auto tensor = findWeight(user, value);
+  if (failed(tensor))
+    return failure();
+  values.resize(
+      size_t((*tensor)->bytes / lapidary::elementTypeBytes((*tensor)->type)));
+  lapidary::Status status =
+      lapidary::readValues(checkpoint, **tensor, 0, values);
+  if (!status.ok())
+    return user->emitOpError(status.message());
+  return values;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(EmbeddingOp op) {
+  auto table = findWeight(op, op.getTable());
+  if (failed(table))
+    return failure();
+  const std::vector<int32_t> &ids = get(op.getIds()).indices;
+  int64_t rows = (*table)->shape[0], width = (*table)->shape[1];
+  std::vector<float> values(ids.size() * size_t(width));
+  for (auto [t, id] : llvm::enumerate(ids)) {
+    if (id < 0 || id >= rows)
+      return op.emitOpError("expected ids below ") << rows << ", found " << id;
+    auto row = std::span(values).subspan(t * size_t(width), size_t(width));
+    lapidary::Status status = lapidary::readValues(
+        checkpoint, **table, uint64_t(id) * uint64_t(width), row);
+    if (!status.ok())
+      return op.emitOpError(status.message());
+    for (float &value : row)
+      value *= op.getScale().convertToFloat();
+  }
+  return ReferenceTensor::ofValues({int64_t(ids.size()), width},
+                                   std::move(values));
+}
+
+FailureOr<ReferenceTensor>
+ReferenceInterpreter::compute(ScatterEmbeddingsOp op) {
+  ReferenceTensor result = get(op.getEmbeddings());
+  const ReferenceTensor &media = get(op.getMedia());
+  auto width = size_t(result.shape[1]);
+  for (auto [t, row] : llvm::enumerate(get(op.getRows()).indices)) {
+    if (row >= media.shape[0])
+      return op.emitOpError("expected rows below ")
+             << media.shape[0] << ", found " << row;
+    if (row >= 0)
+      std::copy_n(media.values.begin() + int64_t(size_t(row) * width), width,
+                  result.values.begin() + int64_t(t * width));
+  }
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(RmsNormOp op) {
+  auto weight = loadWeight(op, op.getWeight());
+  if (failed(weight))
+    return failure();
+  ReferenceTensor result = get(op.getInput());
+  lapidary::rmsNorm(result.values, int64_t(op.getGroup()), *weight,
+                    op.getEps().convertToFloat());
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(LayerNormOp op) {
+  auto weight = loadWeight(op, op.getWeight()),
+       bias = loadWeight(op, op.getBias());
+  if (failed(weight) || failed(bias))
+    return failure();
+  ReferenceTensor result = get(op.getInput());
+  lapidary::layerNorm(result.values, *weight, *bias,
+                      op.getEps().convertToFloat());
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(LinearOp op) {
+  auto weight = findWeight(op, op.getWeight());
+  auto bias = loadWeight(op, op.getBias());
+  if (failed(weight) || failed(bias))
+    return failure();
+  const ReferenceTensor &input = get(op.getInput());
+  int64_t tokens = input.shape[0], rows = (*weight)->shape[0];
+  std::vector<float> values(size_t(tokens * rows));
+  lapidary::Status status = lapidary::multiplyStreamed(
+      checkpoint, **weight, input.values, tokens, *bias, values);
+  if (!status.ok())
+    return op.emitOpError(status.message());
+  return ReferenceTensor::ofValues({tokens, rows}, std::move(values));
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(RopeOp op) {
+  auto table =
+      dyn_cast_or_null<RopeTableOp>(slots.lookup(op.getTable()).symbol);
+  if (!table || table.getHeadDim() != op.getHeadDim())
+    return op.emitOpError("expected a lap.rope_table of its head_dim");
+  ReferenceTensor result = get(op.getInput());
+  int64_t past = slots[op.getPast()].index,
+          positions = int64_t(table.getPositions());
+  if (past > positions - result.shape[0])
+    return op.emitOpError("expected positions below ")
+           << positions << ", found " << past + result.shape[0] - 1;
+  lapidary::rotate(result.values, result.shape[0], int64_t(table.getHeadDim()),
+                   int64_t(table.getRotated()),
+                   table.getTheta().convertToDouble(), past);
+  return result;
+}
+
+LogicalResult ReferenceInterpreter::update(KvUpdateOp op) {
+  auto symbol = dyn_cast_or_null<KvCacheOp>(slots.lookup(op.getCache()).symbol);
+  if (!symbol)
+    return op.emitOpError("expected a lap.kv_cache");
+  Cache &cache = caches[symbol.getSymName()];
+  const ReferenceTensor &keys = get(op.getKeys()),
+                        &values = get(op.getValues());
+  int64_t past = slots[op.getPast()].index;
+  if (past > cache.positions)
+    return op.emitOpError("expected past of at most the cache's ")
+           << cache.positions << " positions, found " << past;
+  auto kept = size_t(past * keys.shape[1]);
+  cache.keys.resize(kept);
+  cache.keys.insert(cache.keys.end(), keys.values.begin(), keys.values.end());
+  cache.values.resize(kept);
+  cache.values.insert(cache.values.end(), values.values.begin(),
+                      values.values.end());
+  cache.positions = past + keys.shape[0];
+  return success();
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(AttentionOp op) {
+  auto symbol = dyn_cast_or_null<KvCacheOp>(slots.lookup(op.getCache()).symbol);
+  if (!symbol)
+    return op.emitOpError("expected a lap.kv_cache");
+  const Cache &cache = caches[symbol.getSymName()];
+  const ReferenceTensor &query = get(op.getQuery());
+  KvCacheType type = symbol.getType();
+  int64_t past = slots[op.getPast()].index, tokens = query.shape[0];
+  if (past + tokens > cache.positions)
+    return op.emitOpError("expected a cache of ")
+           << past + tokens << " positions, found " << cache.positions;
+  std::vector<int32_t> ends(size_t(tokens), 0);
+  for (int64_t t = 0; t < tokens; ++t) {
+    ends[size_t(t)] =
+        int32_t(op.getVisibleEnd() ? get(op.getVisibleEnd()).indices[size_t(t)]
+                                   : past + t + 1);
+    if (ends[size_t(t)] > cache.positions)
+      return op.emitOpError("expected visible ends of at most ")
+             << cache.positions << ", found " << ends[size_t(t)]
+             << " for token " << t;
+  }
+  lapidary::AttentionShape shape{query.shape[1] / type.getHeadDim(),
+                                 type.getHeads(), type.getHeadDim(),
+                                 type.getWindow()};
+  std::vector<float> values(query.values.size());
+  lapidary::attend(shape, query.values, cache.keys, cache.values, past, ends,
+                   values);
+  return ReferenceTensor::ofValues(query.shape, std::move(values));
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(GeluOp op) {
+  ReferenceTensor result = get(op.getInput());
+  lapidary::gelu(result.values);
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(AddOp op) {
+  ReferenceTensor result = get(op.getLhs());
+  for (auto [value, other] :
+       llvm::zip_equal(result.values, get(op.getRhs()).values))
+    value += other;
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(MultiplyOp op) {
+  ReferenceTensor result = get(op.getLhs());
+  for (auto [value, other] :
+       llvm::zip_equal(result.values, get(op.getRhs()).values))
+    value *= other;
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(ScaleOp op) {
+  auto scalar = loadWeight(op, op.getScalar());
+  if (failed(scalar))
+    return failure();
+  ReferenceTensor result = get(op.getInput());
+  for (float &value : result.values)
+    value *= scalar->front();
+  return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(SoftcapOp op) {
+  ReferenceTensor result = get(op.getInput());
+  lapidary::softcap(result.values, op.getCap().convertToFloat());
+  return result;
+}
+
+FailureOr<ReferenceTensor>
+ReferenceInterpreter::compute(PositionEmbeddingOp op) {
+  auto table = loadWeight(op, op.getTable());
+  if (failed(table))
+    return failure();
+  ArrayRef<int64_t> shape =
+      cast<RankedTensorType>(op.getTable().getType()).getShape();
+  const ReferenceTensor &positions = get(op.getPositions());
+  int64_t tokens = positions.shape[0], width = shape[2];
+  std::vector<float> values(size_t(tokens * width), 0.0f);
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t axis = 0; axis < 2; ++axis) {
+      int32_t place = positions.indices[size_t(2 * t + axis)];
+      if (place < 0 || place >= shape[0])
+        return op.emitOpError("expected positions below ")
+               << shape[0] << ", found " << place;
+      for (int64_t i = 0; i < width; ++i)
+        values[size_t(t * width + i)] +=
+            (*table)[size_t((place * 2 + axis) * width + i)];
+    }
+  }
+  return ReferenceTensor::ofValues({tokens, width}, std::move(values));
+}

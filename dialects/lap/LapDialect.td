@@ -1,0 +1,92 @@
+// The `lap` dialect and its types and attributes.
+#ifndef LAP_DIALECT
+#define LAP_DIALECT
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpBase.td"
+
+def LapDialect : Dialect {
+  let name = "lap";
+  let cppNamespace = "::mlir::lap";
+  let summary = "A decoder-only multimodal model, from the checkpoint's tensors to dispatches of compiled kernels.";
+  let description = [{
+    Three levels share the dialect. *Model level* ops say what the checkpoint
+    says, on tensors, one op a mathematical step. *Kernel level* ops are what
+    fusion makes of them: each will be one compiled kernel. *Program level* ops
+    (`lap.kernel`, `lap.dispatch`, `lap.unpack`, `lap.arena`) say what runs in
+    which order on which memory.
+
+    Activations are `tensor<TxDxf32>`: a row a token of the step. `T` is static
+    in an entry point for a fixed number of tokens (`decode`: 1) and dynamic
+    elsewhere. Row `t` is at position `past + t` of the sequence; `past` is an
+    `index` argument of the entry point. The bytes of weights are never in the
+    IR: a `lap.weight` names a file and an offset.
+  }];
+  let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
+}
+
+class Lap_Type<string typeName, string typeMnemonic> : TypeDef<LapDialect, typeName> {
+  let mnemonic = typeMnemonic;
+}
+
+def Lap_QuantizedType : Lap_Type<"Quantized", "quantized"> {
+  let summary = "A weight matrix stored in a quantization scheme";
+  let description = [{
+    The logical shape of the matrix (rows x columns) and the `lap.scheme` that
+    says how its values are coded. Blocks run along columns.
+
+    - (C1) rows and columns are positive, and their product is at most 2^40.
+
+    Example: `!lap.quantized<4096x3840, @q8_0>`
+  }];
+  let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::mlir::FlatSymbolRefAttr":$scheme);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+}
+
+def Lap_KvCacheType : Lap_Type<"KvCache", "kv_cache"> {
+  let summary = "A handle to the keys and values of one layer";
+  let description = [{
+    f16 keys and values of `heads` heads of `head_dim` elements for each position: all positions when `window` is 0, else
+    those that a sliding window of `window` positions needs. Keys are stored in blocks of 16 positions, transposed (block,
+    head, element, position), values position by position (position, head, element): both are read by whole vectors without a
+    horizontal sum.
+
+    - (C1) `heads` and `head_dim` are 1 to 65536, `window` is 0 to 2^31 - 1.
+
+    Example: `!lap.kv_cache<heads = 8, head_dim = 256, window = 1024>`
+  }];
+  let parameters = (ins "int64_t":$heads, "int64_t":$head_dim, "int64_t":$window);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
+class Lap_EnumAttr<EnumInfo info, string attrMnemonic> : EnumAttr<LapDialect, info, attrMnemonic> {
+  let assemblyFormat = "`<` $value `>`";
+}
+
+def Lap_Norm : I32EnumAttr<"Norm", "The normalization fused in front of a linear op", [
+    I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Rms", 1, "rms">, I32EnumAttrCase<"Layer", 2, "layer">]> {
+  let cppNamespace = "::mlir::lap";
+  let genSpecializedAttr = 0;
+}
+def Lap_NormAttr : Lap_EnumAttr<Lap_Norm, "norm">;
+
+def Lap_Epilogue : I32EnumAttr<"Epilogue", "What is fused behind a linear op", [
+    I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"GatedGelu", 1, "gated_gelu">,
+    I32EnumAttrCase<"Softcap", 2, "softcap">]> {
+  let cppNamespace = "::mlir::lap";
+  let genSpecializedAttr = 0;
+}
+def Lap_EpilogueAttr : Lap_EnumAttr<Lap_Epilogue, "epilogue">;
+
+def Lap_Layout : I32EnumAttr<"Layout", "How a target arranges a stored weight", [
+    I32EnumAttrCase<"Plain", 0, "plain">, I32EnumAttrCase<"Rows16", 1, "rows16">]> {
+  let cppNamespace = "::mlir::lap";
+  let genSpecializedAttr = 0;
+}
+def Lap_LayoutAttr : Lap_EnumAttr<Lap_Layout, "layout">;
+
+#endif // LAP_DIALECT

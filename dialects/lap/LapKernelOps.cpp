@@ -1,0 +1,114 @@
+// Verifiers of the kernel level ops. C1, C2, ... are the constraints of
+// LapKernelOps.td.
+#include "dialects/lap/LapDialect.h"
+
+#include "mlir/IR/Builders.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+
+static int64_t getWidth(Value activation) {
+  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
+}
+
+static int64_t getTokens(Value activation) {
+  return cast<RankedTensorType>(activation.getType()).getDimSize(0);
+}
+
+/// True when `vector` is absent or has `size` elements.
+static bool hasSize(Value vector, int64_t size) {
+  return !vector ||
+         cast<RankedTensorType>(vector.getType()).getDimSize(0) == size;
+}
+
+LogicalResult EmbedOp::verify() {
+  int64_t width = getWidth(getResult());
+  if (getMatrixShape(getTable().getType())[1] != width ||
+      !hasSize(getIds(), getTokens(getResult()))) // C1
+    return emitOpError("expected ids x table columns, found ")
+           << getResult().getType();
+  if (!getMedia() != !getRows() ||
+      (getMedia() && (getWidth(getMedia()) != width ||
+                      !hasSize(getRows(), getTokens(getResult()))))) // C2
+    return emitOpError("expected media of ")
+           << width << " columns with a row a token";
+  return success();
+}
+
+LogicalResult FusedLinearOp::verify() {
+  int64_t width = getWidth(getInput());
+  bool gated = getEpilogue() == Epilogue::GatedGelu;
+  size_t results = gated ? 1 : getWeights().size();
+  if (getWeights().empty() || getResults().size() != results ||
+      (gated && (getWeights().size() != 2 ||
+                 getWeights()[0].getType() != getWeights()[1].getType())))
+    return emitOpError(
+        "expected a result a weight, or two weights of one type " // C3
+        "and one result with gated_gelu");
+  for (auto [index, result] : llvm::enumerate(getResults())) {
+    ArrayRef<int64_t> shape = getMatrixShape(getWeights()[index].getType());
+    if (shape[1] != width || shape[0] != getWidth(result) ||
+        getTokens(result) != getTokens(getInput())) // C1
+      return emitOpError("a weight of ")
+             << shape[0] << " x " << shape[1] << " does not take "
+             << getInput().getType() << " to " << result.getType();
+  }
+  bool weightFits = getNorm() == Norm::None    ? !getNormWeight()
+                    : getNorm() == Norm::Layer ? !!getNormWeight()
+                                               : true;
+  if (!weightFits || !getNormBias() != (getNorm() != Norm::Layer) ||
+      !hasSize(getNormWeight(), width) || !hasSize(getNormBias(), width)) // C2
+    return emitOpError("norm '")
+           << stringifyNorm(getNorm()) << "' does not take these norm operands";
+  if (getBias() &&
+      (getWeights().size() != 1 ||
+       !hasSize(getBias(),
+                getMatrixShape(getWeights()[0].getType())[0]))) // C4
+    return emitOpError("expected a bias only with one weight, of its rows");
+  float cap = getCap().convertToFloat();
+  if (getEpilogue() == Epilogue::Softcap ? !(cap > 0) : cap != 0) // C5
+    return emitOpError("expected a positive cap with softcap and none without");
+  return success();
+}
+
+LogicalResult RopeKvUpdateOp::verify() {
+  KvCacheType cache = getCache().getType();
+  int64_t headDim = cache.getHeadDim();
+  int64_t keyWidth = cache.getHeads() * headDim;
+  if (getWidth(getKeys()) != keyWidth || getWidth(getQuery()) % keyWidth) // C1
+    return emitOpError("expected keys of ")
+           << keyWidth << " and a query of a multiple of it, found "
+           << getWidth(getKeys()) << " and " << getWidth(getQuery());
+  int64_t row = getWidth(getTable());
+  if (!hasSize(getQueryNorm(), headDim) || !hasSize(getKeyNorm(), headDim) ||
+      row > headDim || row % 2) // C2
+    return emitOpError("expected norms of ")
+           << headDim << " elements and a table row of an even width up to it";
+  return success();
+}
+
+LogicalResult ResidualNormOp::verify() {
+  if (!hasSize(getWeight(), getWidth(getInput()))) // C1
+    return emitOpError("expected a weight of ")
+           << getWidth(getInput()) << " elements";
+  if (!hasSize(getScalar(), 1)) // C2
+    return emitOpError("expected a scalar of one element");
+  return success();
+}
+
+LogicalResult PatchEmbeddingOp::verify() {
+  int64_t width = getWidth(getInput());
+  auto positions = cast<RankedTensorType>(getPositions().getType());
+  auto table = cast<RankedTensorType>(getTable().getType());
+  for (Value vector : {getNormWeight(), getNormBias(), getPositionNormWeight(),
+                       getPositionNormBias()})
+    if (!hasSize(vector, width)) // C1
+      return emitOpError("expected weights and biases of ")
+             << width << " elements";
+  if (positions.getDimSize(0) != getTokens(getInput()) ||
+      positions.getDimSize(1) != 2 || table.getDimSize(1) != 2 ||
+      table.getDimSize(2) != width) // C1
+    return emitOpError("expected positions T x 2 and a table N x 2 x ")
+           << width << ", found " << positions << " and " << table;
+  return success();
+}

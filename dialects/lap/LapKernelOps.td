@@ -1,0 +1,137 @@
+// Kernel level: what fusion makes; each op becomes one compiled kernel.
+#ifndef LAP_KERNEL_OPS
+#define LAP_KERNEL_OPS
+
+include "LapBase.td"
+
+def Lap_EmbedOp : Lap_Op<"embed", [Pure, AttrSizedOperandSegments]> {
+  let summary = "token embedding with media scattered into place";
+  let description = [{
+    `result[t] = rows[t] < 0 ? table[ids[t]] * scale : media[rows[t]]`; without media every row is a token's.
+
+    - (C1) the result is T x D for a table of V x D.
+    - (C2) `media` and `rows` come together, media is R x D, and `rows` has an element a token.
+
+    Example:
+    ```mlir
+    %h = lap.embed %ids, %table media(%media, %rows : tensor<?x256xf32>, tensor<?xi32>) {scale = 16.0 : f32}
+        : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+    ```
+  }];
+  let arguments = (ins Lap_TokenIndices:$ids, Lap_Matrix:$table, Optional<Lap_Activation>:$media,
+                       Optional<Lap_TokenIndices>:$rows, F32Attr:$scale);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $ids `,` $table (`media` `(` $media^ `,` $rows `:` type($media) `,` type($rows) `)`)? attr-dict
+    `:` type($ids) `,` type($table) `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizeMethod = 1;
+}
+
+def Lap_FusedLinearOp : Lap_Op<"fused_linear", [Pure, AttrSizedOperandSegments]> {
+  let summary = "linear ops on one input, with the norm before and the activation after";
+  let description = [{
+    With `x = norm(input)`: for each weight `w` a result `x w^T + bias`. `gated_gelu` takes two weights (gate, up) and gives
+    one result `gelu(x gate^T) * (x up^T)`; `softcap` gives `cap * tanh(x w^T / cap)`. Accumulated in f32.
+
+    - (C1) every weight is M x K for an input of T x K, and its result is T x M.
+    - (C2) norm `rms` has at most a weight, `layer` a weight and a bias, `none` neither; they have K elements.
+    - (C3) as many results as weights; with `gated_gelu` two weights of the same type and one result.
+    - (C4) a bias only with one weight, of M elements, and no `gated_gelu`.
+    - (C5) `cap` is positive with `softcap` and 0 otherwise.
+
+    Example:
+    ```mlir
+    %q, %k = lap.fused_linear %x norm(%n : tensor<256xbf16>) weights(%wq, %wk : tensor<256x256xbf16>, tensor<128x256xbf16>)
+        {norm = #lap.norm<rms>, eps = 1.0e-6 : f32} : tensor<?x256xf32> -> tensor<?x256xf32>, tensor<?x128xf32>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$input, Optional<Lap_Vector>:$norm_weight, Optional<Lap_Vector>:$norm_bias,
+                       Variadic<Lap_Matrix>:$weights, Optional<Lap_Vector>:$bias,
+                       DefaultValuedAttr<Lap_NormAttr, "Norm::None">:$norm, DefaultValuedAttr<F32Attr, "0.0f">:$eps,
+                       DefaultValuedAttr<Lap_EpilogueAttr, "Epilogue::None">:$epilogue, DefaultValuedAttr<F32Attr, "0.0f">:$cap);
+  let results = (outs Variadic<Lap_Activation>:$results);
+  let assemblyFormat = [{
+    $input (`norm` `(` $norm_weight^ `:` type($norm_weight) `)`)? (`norm_bias` `(` $norm_bias^ `:` type($norm_bias) `)`)?
+    `weights` `(` $weights `:` type($weights) `)` (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict
+    `:` type($input) `->` type($results)
+  }];
+  let hasVerifier = 1;
+  let hasCanonicalizeMethod = 1;
+}
+
+def Lap_RopeKvUpdateOp : Lap_Op<"rope_kv_update", [MemoryEffects<[MemWrite<Lap_CacheResource>]>,
+                                                   AllTypesMatch<["query", "result"]>, AllTypesMatch<["keys", "values"]>]> {
+  let summary = "normalizes and turns queries and keys, normalizes values, appends both to the cache";
+  let description = [{
+    Per head: `result = rope(rms(query) * query_norm)`; the cache gets `rope(rms(keys) * key_norm)` and `rms(values)`.
+    `keys` and `values` are the same value in layers whose values are their keys.
+
+    - (C1) the keys' width is the cache's heads * head_dim, which divides the query's width.
+    - (C2) both norms have head_dim elements; the table's row is at most head_dim wide and even.
+
+    Example:
+    ```mlir
+    %r = lap.rope_kv_update %c, %q, %k, %v, %qn, %kn, %table, %past {eps = 1.0e-6 : f32}
+        : !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>, tensor<?x128xf32>, tensor<32xbf16>,
+          tensor<32xbf16>, tensor<528x32xf32>
+    ```
+  }];
+  let arguments = (ins Lap_KvCacheType:$cache, Lap_Activation:$query, Lap_Activation:$keys, Lap_Activation:$values,
+                       Lap_Vector:$query_norm, Lap_Vector:$key_norm, 2DTensorOf<[F32]>:$table, Index:$past, F32Attr:$eps);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $cache `,` $query `,` $keys `,` $values `,` $query_norm `,` $key_norm `,` $table `,` $past attr-dict
+    `:` type($cache) `,` type($query) `,` type($keys) `,` type($query_norm) `,` type($key_norm) `,` type($table)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lap_ResidualNormOp : Lap_Op<"residual_norm", [Pure, AllTypesMatch<["residual", "input", "result"]>]> {
+  let summary = "adds a normalized branch to the residual stream";
+  let description = [{
+    `result = (residual + rms_norm(input) * weight) * scalar`; without a scalar it is 1.
+
+    - (C1) the weight has the row's width.
+    - (C2) the scalar has one element.
+
+    Example:
+    ```mlir
+    %h2 = lap.residual_norm %h, %x, %w scale(%s : tensor<1xbf16>) {eps = 1.0e-6 : f32} : tensor<?x256xf32>, tensor<256xbf16>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$residual, Lap_Activation:$input, Lap_Vector:$weight, Optional<Lap_Vector>:$scalar, F32Attr:$eps);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $residual `,` $input `,` $weight (`scale` `(` $scalar^ `:` type($scalar) `)`)? attr-dict `:` type($residual) `,` type($weight)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lap_PatchEmbeddingOp : Lap_Op<"patch_embedding", [Pure, AllTypesMatch<["input", "result"]>]> {
+  let summary = "the middle of the patch projection: norm, position, norm";
+  let description = [{
+    `layer_norm(layer_norm(input) + table[x, 0] + table[y, 1])`
+
+    - (C1) weights and biases have the row's width E, positions are T x 2, the table is N x 2 x E.
+
+    Example:
+    ```mlir
+    %p = lap.patch_embedding %x, %w2, %b2, %xy, %table, %w3, %b3 {eps = 1.0e-5 : f32}
+        : tensor<?x256xf32>, tensor<256xbf16>, tensor<256xbf16>, tensor<?x2xi32>, tensor<1120x2x256xbf16>, tensor<256xbf16>, tensor<256xbf16>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$input, Lap_Vector:$norm_weight, Lap_Vector:$norm_bias, 2DTensorOf<[I32]>:$positions,
+                       3DTensorOf<[Lap_WeightElement]>:$table, Lap_Vector:$position_norm_weight, Lap_Vector:$position_norm_bias,
+                       F32Attr:$eps);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $input `,` $norm_weight `,` $norm_bias `,` $positions `,` $table `,` $position_norm_weight `,` $position_norm_bias attr-dict
+    `:` type($input) `,` type($norm_weight) `,` type($norm_bias) `,` type($positions) `,` type($table) `,`
+    type($position_norm_weight) `,` type($position_norm_bias)
+  }];
+  let hasVerifier = 1;
+}
+
+#endif // LAP_KERNEL_OPS

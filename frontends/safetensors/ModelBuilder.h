@@ -1,0 +1,76 @@
+// Writes a Gemma 4 Unified model as model level IR: the entry points that
+// runtime/schema/bundle.fbs describes.
+#pragma once
+
+#include "dialects/lap/LapDialect.h"
+#include "frontends/formats/ModelConfig.h"
+#include "frontends/safetensors/WeightSymbols.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::lap {
+
+class ModelBuilder {
+public:
+  ModelBuilder(ModuleOp module, const lapidary::ModelConfig &config,
+               WeightSymbols &weights)
+      : module(module), config(config), text(config.text), weights(weights),
+        builder(module.getLoc(), module.getContext()) {}
+
+  /// Adds all entry points. On failure the error has been reported.
+  LogicalResult build();
+
+private:
+  struct Argument {
+    StringRef name;
+    Type type;
+  };
+  /// What a layer needs besides the hidden state.
+  struct Step {
+    Value past;
+    /// Null where every layer is causal.
+    Value visibleEnd;
+  };
+
+  void buildPrefill();
+  void buildDecode();
+  void buildLogits();
+  void buildImageEmbedder();
+  void buildAudioEmbedder();
+
+  func::FuncOp begin(StringRef name, ArrayRef<Argument> arguments,
+                     Argument result, int64_t maxTokens);
+  void end(Value result);
+
+  Value embed(Value tokens);
+  Value layers(Value hidden, const Step &step);
+  Value layer(size_t index, Value hidden, const Step &step);
+  Value attention(size_t index, Value input, const Step &step);
+  Value feedForward(size_t index, Value input);
+  Value head(Value hidden);
+
+  Value weight(ArrayRef<std::string> names, ArrayRef<int64_t> shape);
+  Value linear(Value input, ArrayRef<std::string> names, int64_t rows,
+               Value bias = {});
+  /// `group` elements share a root mean square. No names: no weight.
+  Value rmsNorm(Value input, ArrayRef<std::string> names, int64_t group,
+                double eps);
+  Value layerNorm(Value input, ArrayRef<std::string> weightNames,
+                  ArrayRef<std::string> biasNames);
+  Value ropeTable(const lapidary::LayerConfig &layer);
+  Value cache(size_t index);
+  RankedTensorType activation(Value like, int64_t width);
+  RankedTensorType tensor(ArrayRef<int64_t> shape, Type element);
+
+  ModuleOp module;
+  const lapidary::ModelConfig &config;
+  const lapidary::TextConfig &text;
+  WeightSymbols &weights;
+  ImplicitLocOpBuilder builder;
+  /// Set by the first weight that could not be had; its error has been
+  /// reported, the rest is built without meaning.
+  bool failed = false;
+};
+
+} // namespace mlir::lap

@@ -1,0 +1,86 @@
+// Finds, checks and counts the tensors that a model uses.
+#include "frontends/safetensors/WeightSymbols.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+
+using lapidary::ElementType;
+
+static Type getElementType(MLIRContext *context, ElementType type) {
+  switch (type) {
+  case ElementType::F32:
+    return Float32Type::get(context);
+  case ElementType::F16:
+    return Float16Type::get(context);
+  case ElementType::BF16:
+    return BFloat16Type::get(context);
+  default:
+    return {};
+  }
+}
+
+static std::string describeShape(ArrayRef<int64_t> shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i)
+    text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+/// Buffers that some exports keep and that follow from the configuration.
+static bool isDerived(StringRef name) {
+  return name.ends_with("inv_freq") || name.ends_with("embed_scale");
+}
+
+FailureOr<WeightOp> WeightSymbols::get(ArrayRef<std::string> names,
+                                       ArrayRef<int64_t> shape) {
+  MLIRContext *context = symbols.getContext();
+  const lapidary::TensorInfo *tensor = nullptr;
+  for (const std::string &name : names)
+    if ((tensor = checkpoint.find(name)))
+      break;
+  if (!tensor)
+    return emitError(UnknownLoc::get(context))
+           << checkpoint.folder() << ": tensor " << llvm::join(names, " or ")
+           << ": expected F32, F16 or BF16 " << describeShape(shape)
+           << ", found no such tensor";
+  auto location = NameLoc::get(StringAttr::get(context, tensor->name));
+  Type element = getElementType(context, tensor->type);
+  if (!element || ArrayRef(tensor->shape) != shape)
+    return emitError(location)
+           << checkpoint.folder() << "/" << checkpoint.fileOf(*tensor)
+           << ": tensor " << tensor->name << ": expected F32, F16 or BF16 "
+           << describeShape(shape) << ", found "
+           << lapidary::describeTensor(*tensor);
+  WeightOp &weight = made[tensor->name];
+  if (!weight)
+    weight = WeightOp::create(
+        symbols, location, tensor->name, RankedTensorType::get(shape, element),
+        checkpoint.fileOf(*tensor), tensor->offset, /*stored=*/TypeAttr());
+  return weight;
+}
+
+LogicalResult WeightSymbols::checkAllUsed(Location location) const {
+  const lapidary::TensorInfo *first = nullptr;
+  size_t count = 0;
+  for (const lapidary::TensorInfo &tensor : checkpoint.tensors()) {
+    if (made.contains(tensor.name) || isDerived(tensor.name))
+      continue;
+    first = first ? first : &tensor;
+    ++count;
+  }
+  if (first)
+    return emitError(location)
+           << checkpoint.folder() << "/" << checkpoint.fileOf(*first)
+           << ": tensor " << first->name
+           << ": expected no tensor that the configuration does not ask for, "
+              "found "
+           << lapidary::describeTensor(*first) << " (" << count
+           << " such tensors in all)";
+  for (const std::string &name : checkpoint.unindexed())
+    if (!isDerived(name))
+      return emitError(location)
+             << checkpoint.folder() << "/" << name
+             << ": expected no tensor that the index does not name, found "
+             << checkpoint.unindexed().size();
+  return success();
+}

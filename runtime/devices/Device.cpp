@@ -1,0 +1,96 @@
+// The list of device kinds, and what all of them plan alike.
+#include "runtime/devices/Device.h"
+
+#include "runtime/core/BundleValidation.h"
+#include "runtime/core/Text.h"
+#include "runtime/devices/cpu/CpuDevice.h"
+#include "runtime/devices/cpu/CpuFeatures.h"
+
+#include <algorithm>
+#include <tbb/info.h>
+
+namespace lapidary {
+namespace {
+
+constexpr uint64_t pageBytes = 4096;
+
+int64_t roundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+} // namespace
+
+Result<std::unique_ptr<Device>>
+createDevice(std::shared_ptr<const Bundle> bundle, const std::string &name,
+             const DeviceOptions &options) {
+  const schema::Target *target =
+      LAPIDARY_TRY(findTarget(bundle->program(), name));
+  return CpuDevice::create(std::move(bundle), *target, options);
+}
+
+Result<const schema::Target *> findTarget(const schema::Program &program,
+                                          const std::string &name) {
+  if (name != "cpu")
+    return unsupported(
+        concat("unknown device \"", name, "\"; this runtime has: cpu"));
+  std::string_view architecture = cpuFeatures().architecture;
+  std::string list;
+  for (const schema::Target *target : *program.targets()) {
+    if (target->device()->string_view() == name &&
+        target->architecture()->string_view() == architecture)
+      return target;
+    list += concat(list.empty() ? "" : ", ", target->device()->string_view(),
+                   "/", target->architecture()->string_view());
+  }
+  return unsupported(concat("the bundle has no code for ", name, "/",
+                            architecture, "; it has: ", list));
+}
+
+Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
+                                      const schema::Target &target,
+                                      const DeviceOptions &options) {
+  DeviceMemory memory;
+  for (const schema::Cache *cache : *program.caches()) {
+    uint64_t bytes = cacheBytes(*cache, options.context, options.chunk);
+    if (__builtin_add_overflow(memory.caches, bytes, &memory.caches))
+      return outOfMemory("the caches need more bytes than 64 bits can count");
+  }
+  int64_t scratch = 0;
+  for (const schema::EntryPoint *entry : *target.entries()) {
+    memory.arena = std::max(memory.arena, entry->arena_bytes());
+    for (const schema::Dispatch *dispatch : *entry->dispatches()) {
+      const schema::Extent &extent =
+          *target.kernels()->Get(dispatch->kernel())->scratch();
+      // Linear, so one of the ends is the largest.
+      scratch = std::max({scratch, *evaluate(extent, 1),
+                          *evaluate(extent, entry->max_tokens())});
+    }
+  }
+  // A page more between threads, so that none writes into a line that another
+  // prefetches.
+  uint64_t scratchBytes =
+      scratch == 0 ? 0 : roundUp(scratch, pageBytes) + pageBytes;
+  memory.scratch =
+      scratchBytes * static_cast<uint64_t>(resolveThreads(options.threads));
+  return memory;
+}
+
+int64_t cacheRows(const schema::Cache &cache, int64_t context, int64_t chunk) {
+  return cache.kind() == schema::CacheKind::Ring
+             ? roundUp(cache.window(), 16) + chunk
+             : context;
+}
+
+uint64_t cacheBytes(const schema::Cache &cache, int64_t context,
+                    int64_t chunk) {
+  uint64_t bytes = static_cast<uint64_t>(cacheRows(cache, context, chunk)) *
+                   cache.row_bytes();
+  return (bytes + pageBytes - 1) / pageBytes * pageBytes;
+}
+
+int32_t resolveThreads(int32_t requested) {
+  return requested > 0 ? requested
+                       : std::max(1, tbb::info::default_concurrency());
+}
+
+} // namespace lapidary

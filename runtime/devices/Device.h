@@ -1,0 +1,81 @@
+// What a device does for a session: it holds a bundle's program ready to run,
+// with the KV caches, and executes entry points. A device kind is one folder
+// beside this file and one line in `createDevice`.
+#pragma once
+
+#include "runtime/core/Bundle.h"
+#include "runtime/core/Status.h"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lapidary {
+
+struct DeviceOptions {
+  /// Positions that growing caches hold; a multiple of 16.
+  int64_t context = 0;
+  /// The largest step in tokens; a multiple of 16.
+  int64_t chunk = 0;
+  /// Threads on the host; 0: all.
+  int32_t threads = 0;
+};
+
+/// What a step passes to every kernel beside the session's chunk.
+struct Step {
+  int64_t tokens = 0;
+  /// Positions already in the caches.
+  int64_t past = 0;
+};
+
+/// Bytes a device needs for a program.
+struct DeviceMemory {
+  uint64_t caches = 0;
+  uint64_t arena = 0;
+  uint64_t scratch = 0;
+};
+
+/// One program loaded with its own caches. Used by one thread at a time.
+class Device {
+public:
+  virtual ~Device() = default;
+  /// The program's target that this device runs.
+  virtual const schema::Target &target() const = 0;
+  /// For people: "cpu avx512 (AMD EPYC, 8 threads)".
+  virtual std::string description() const = 0;
+  /// Runs an entry point of `target()`. `inputs` and `outputs` are host memory
+  /// in the order of the entry's bindings, as large as the bindings say at
+  /// `step.tokens`. Returns Cancelled between dispatches once `*cancel` is
+  /// true.
+  virtual Status run(uint32_t entry, const Step &step,
+                     std::span<const void *const> inputs,
+                     std::span<void *const> outputs,
+                     const std::atomic<bool> *cancel) = 0;
+  /// Forgets all cached positions and gives their memory back.
+  virtual void clearCaches() = 0;
+};
+
+/// `name`: "cpu".
+Result<std::unique_ptr<Device>>
+createDevice(std::shared_ptr<const Bundle> bundle, const std::string &name,
+             const DeviceOptions &options);
+/// The target of `program` that device `name` of this machine runs; an error
+/// lists those that the bundle has.
+Result<const schema::Target *> findTarget(const schema::Program &program,
+                                          const std::string &name);
+/// What createDevice would need; fails only on overflow or an unknown device.
+Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
+                                      const schema::Target &target,
+                                      const DeviceOptions &options);
+/// Rows of a cache: see `Cache` in the schema. `chunk` and `context` are
+/// multiples of 16.
+int64_t cacheRows(const schema::Cache &cache, int64_t context, int64_t chunk);
+/// Bytes of a cache, rounded up to whole pages.
+uint64_t cacheBytes(const schema::Cache &cache, int64_t context, int64_t chunk);
+/// `requested`, or with 0 the threads that this process may use.
+int32_t resolveThreads(int32_t requested);
+
+} // namespace lapidary

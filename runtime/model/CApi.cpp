@@ -1,0 +1,382 @@
+// The C API over Bundle, Session and generate: checks pointers and struct
+// sizes, turns values into codes, keeps exceptions in.
+#include "lapidary/lapidary.h"
+
+#include "runtime/core/Text.h"
+#include "runtime/model/Generator.h"
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <new>
+
+struct lapidary_bundle {
+  std::shared_ptr<const lapidary::Bundle> bundle;
+  lapidary::Tokenizer tokenizer;
+};
+
+struct lapidary_session {
+  std::shared_ptr<const lapidary::Bundle> bundle;
+  lapidary::Tokenizer tokenizer;
+  std::unique_ptr<lapidary::Session> session;
+  std::atomic<bool> cancel = false;
+};
+
+namespace lapidary {
+namespace {
+
+static_assert(LAPIDARY_INVALID_ARGUMENT == int(StatusCode::InvalidArgument) &&
+                  LAPIDARY_INTERNAL == int(StatusCode::Internal),
+              "the codes of the C API are those of StatusCode");
+static_assert(std::atomic<bool>::is_always_lock_free,
+              "cancel may be called from a signal handler");
+
+std::string &lastError() {
+  thread_local std::string message;
+  return message;
+}
+
+lapidary_status report(Status status) {
+  if (!status.ok())
+    lastError() = status.message();
+  return static_cast<lapidary_status>(status.getCode());
+}
+
+/// Runs `body`, which gives a Status, and keeps its exceptions in.
+template <typename Body> lapidary_status guarded(const Body &body) {
+  try {
+    return report(body());
+  } catch (const std::bad_alloc &) {
+    return report(outOfMemory("no memory"));
+  } catch (const std::exception &error) {
+    return report(internalError(error.what()));
+  } catch (...) {
+    return report(internalError("unknown exception"));
+  }
+}
+
+/// The same for a session's steps, which cancel can stop. The request is used
+/// up by the step that it stopped.
+template <typename Body>
+lapidary_status guardedStep(lapidary_session *session, const Body &body) {
+  if (!session)
+    return report(invalidArgument("the session is NULL"));
+  lapidary_status status = guarded([&] {
+    session->session->setCancelFlag(&session->cancel);
+    return body();
+  });
+  if (status == LAPIDARY_CANCELLED)
+    session->cancel = false;
+  return status;
+}
+
+/// Copies a caller's struct, which may be of an older or a newer header, over
+/// `known`, which holds zeros.
+template <typename Struct>
+Status readStruct(const Struct *given, Struct &known, const char *what) {
+  known = {};
+  if (!given)
+    return {};
+  size_t size = given->size;
+  if (size < sizeof(size))
+    return invalidArgument(
+        concat(what, "->size is ", size, ", expected sizeof(*", what, ")"));
+  const char *bytes = reinterpret_cast<const char *>(given);
+  for (size_t index = sizeof(Struct); index < size; ++index)
+    if (bytes[index] != 0)
+      return unsupported(concat(
+          what,
+          " uses a field that this version of the library does not know"));
+  std::memcpy(&known, given, std::min(size, sizeof(Struct)));
+  return {};
+}
+
+/// Copies as much of `known` as the caller's header has.
+template <typename Struct>
+Status writeStruct(Struct known, Struct *given, const char *what) {
+  size_t size = given->size;
+  if (size < sizeof(size))
+    return invalidArgument(
+        concat(what, "->size is ", size, ", expected sizeof(*", what, ")"));
+  known.size = size;
+  std::memcpy(given, &known, std::min(size, sizeof(Struct)));
+  return {};
+}
+
+Status checkArray(const void *pointer, size_t count, const char *what) {
+  if (!pointer && count != 0)
+    return invalidArgument(
+        concat(what, " is NULL, but has ", count, " elements"));
+  return {};
+}
+
+/// `values` times `row` as a size; an error on overflow.
+Result<size_t> product(size_t count, int64_t row) {
+  size_t result;
+  if (__builtin_mul_overflow(count, static_cast<size_t>(row), &result) ||
+      result > SIZE_MAX / sizeof(double))
+    return invalidArgument(
+        concat(count, " rows are more than memory can hold"));
+  return result;
+}
+
+Result<std::vector<MediaInput>>
+readMedia(const Session &session, const lapidary_media *media, size_t count) {
+  LAPIDARY_TRY(checkArray(media, count, "media"));
+  std::vector<MediaInput> inputs;
+  for (size_t index = 0; index < count; ++index) {
+    LAPIDARY_TRY(checkArray(media[index].embeddings, media[index].count,
+                            "a media item"));
+    size_t values = LAPIDARY_TRY(product(
+        media[index].count, session.bundle().program().model()->hidden()));
+    MediaInput input;
+    input.embeddings = {media[index].embeddings, values};
+    inputs.push_back(input);
+  }
+  return inputs;
+}
+
+lapidary_model_info describe(const schema::Model &model) {
+  lapidary_model_info info = {};
+  info.context = model.context();
+  info.vocabulary = model.vocabulary();
+  info.hidden = model.hidden();
+  info.bos_token = model.bos_token();
+  info.image_token = model.image_token();
+  info.video_token = model.video_token();
+  info.audio_token = model.audio_token();
+  info.patch_values = model.vision() ? model.vision()->patch_size() *
+                                           model.vision()->patch_size() * 3
+                                     : 0;
+  info.frame_samples = model.audio() ? model.audio()->samples_per_token() : 0;
+  return info;
+}
+
+Status generateInto(lapidary_session &handle, const GenerateInput &input,
+                    const lapidary_generate_options &known, int32_t *ids,
+                    size_t capacity, lapidary_generate_result *result) {
+  GenerateOptions options;
+  options.maxTokens = known.max_tokens;
+  options.sampling = {known.temperature, known.top_k,
+                      known.top_p == 0 ? 1 : known.top_p, known.seed};
+  options.specialTokens = known.special_tokens != 0;
+  options.cancel = &handle.cancel;
+  if (known.on_text)
+    options.onText = [&](std::string_view text) {
+      return known.on_text(known.user, text.data(), text.size()) != 0;
+    };
+  GenerateResult answer =
+      LAPIDARY_TRY(generate(*handle.session, handle.tokenizer, input, options));
+  if (answer.finishReason == "cancelled")
+    handle.cancel = false;
+  std::copy_n(answer.ids.begin(), std::min(capacity, answer.ids.size()), ids);
+  if (!result)
+    return {};
+  lapidary_generate_result filled = {};
+  filled.count = answer.ids.size();
+  filled.finish = answer.finishReason == "stop"     ? LAPIDARY_FINISH_STOP
+                  : answer.finishReason == "length" ? LAPIDARY_FINISH_LENGTH
+                                                    : LAPIDARY_FINISH_CANCELLED;
+  filled.prefill_seconds = answer.prefillSeconds;
+  filled.decode_seconds = answer.decodeSeconds;
+  return writeStruct(filled, result, "result");
+}
+
+} // namespace
+} // namespace lapidary
+
+using namespace lapidary;
+
+const char *lapidary_version(void) { return LAPIDARY_VERSION; }
+
+const char *lapidary_error_message(void) { return lastError().c_str(); }
+
+lapidary_status lapidary_bundle_open(const char *path,
+                                     lapidary_bundle **bundle) {
+  return guarded([&]() -> Status {
+    if (!path || !bundle)
+      return invalidArgument("path or bundle is NULL");
+    std::shared_ptr<const Bundle> opened = LAPIDARY_TRY(Bundle::open(path));
+    Tokenizer tokenizer = LAPIDARY_TRY(
+        Tokenizer::create(opened->segment(opened->program().tokenizer())));
+    *bundle = new lapidary_bundle{std::move(opened), std::move(tokenizer)};
+    return {};
+  });
+}
+
+void lapidary_bundle_close(lapidary_bundle *bundle) { delete bundle; }
+
+lapidary_status lapidary_bundle_verify(const lapidary_bundle *bundle) {
+  return guarded([&]() -> Status {
+    if (!bundle)
+      return invalidArgument("the bundle is NULL");
+    return bundle->bundle->verifyWeights();
+  });
+}
+
+lapidary_status lapidary_bundle_model(const lapidary_bundle *bundle,
+                                      lapidary_model_info *info) {
+  return guarded([&]() -> Status {
+    if (!bundle || !info)
+      return invalidArgument("bundle or info is NULL");
+    return writeStruct(describe(*bundle->bundle->program().model()), info,
+                       "info");
+  });
+}
+
+lapidary_status lapidary_bundle_tokenize(const lapidary_bundle *bundle,
+                                         const char *text, size_t text_bytes,
+                                         int32_t *ids, size_t capacity,
+                                         size_t *count) {
+  return guarded([&]() -> Status {
+    if (!bundle || !count)
+      return invalidArgument("bundle or count is NULL");
+    LAPIDARY_TRY(checkArray(text, text_bytes, "text"));
+    LAPIDARY_TRY(checkArray(ids, capacity, "ids"));
+    std::vector<int32_t> encoded = bundle->tokenizer.encode({text, text_bytes});
+    std::copy_n(encoded.begin(), std::min(capacity, encoded.size()), ids);
+    *count = encoded.size();
+    return {};
+  });
+}
+
+lapidary_status lapidary_bundle_detokenize(const lapidary_bundle *bundle,
+                                           const int32_t *ids, size_t count,
+                                           int special_tokens, char *text,
+                                           size_t capacity, size_t *bytes) {
+  return guarded([&]() -> Status {
+    if (!bundle || !bytes)
+      return invalidArgument("bundle or bytes is NULL");
+    LAPIDARY_TRY(checkArray(ids, count, "ids"));
+    LAPIDARY_TRY(checkArray(text, capacity, "text"));
+    std::string decoded =
+        bundle->tokenizer.decode({ids, count}, special_tokens == 0);
+    std::copy_n(decoded.begin(), std::min(capacity, decoded.size()), text);
+    *bytes = decoded.size();
+    return {};
+  });
+}
+
+lapidary_status lapidary_session_create(const lapidary_bundle *bundle,
+                                        const lapidary_session_options *options,
+                                        lapidary_session **session) {
+  return guarded([&]() -> Status {
+    if (!bundle || !session)
+      return invalidArgument("bundle or session is NULL");
+    lapidary_session_options known;
+    LAPIDARY_TRY(readStruct(options, known, "options"));
+    SessionOptions chosen{known.context, known.chunk, known.threads,
+                          known.device ? known.device : "cpu"};
+    std::unique_ptr<Session> created =
+        LAPIDARY_TRY(Session::create(bundle->bundle, chosen));
+    *session = new lapidary_session{bundle->bundle, bundle->tokenizer,
+                                    std::move(created)};
+    return {};
+  });
+}
+
+void lapidary_session_destroy(lapidary_session *session) { delete session; }
+
+lapidary_status lapidary_session_embed_image(lapidary_session *session,
+                                             const float *patches,
+                                             const int32_t *positions,
+                                             size_t count, float *embeddings) {
+  return guardedStep(session, [&]() -> Status {
+    if (!patches || !positions || !embeddings)
+      return invalidArgument("patches, positions or embeddings is NULL");
+    int64_t row = describe(*session->bundle->program().model()).patch_values;
+    size_t values = LAPIDARY_TRY(product(count, row)),
+           coordinates = LAPIDARY_TRY(product(count, 2));
+    std::vector<float> rows = LAPIDARY_TRY(session->session->embedImage(
+        {patches, values}, {positions, coordinates}));
+    std::copy(rows.begin(), rows.end(), embeddings);
+    return {};
+  });
+}
+
+lapidary_status lapidary_session_embed_audio(lapidary_session *session,
+                                             const float *frames, size_t count,
+                                             float *embeddings) {
+  return guardedStep(session, [&]() -> Status {
+    if (!frames || !embeddings)
+      return invalidArgument("frames or embeddings is NULL");
+    int64_t row = describe(*session->bundle->program().model()).frame_samples;
+    size_t values = LAPIDARY_TRY(product(count, row));
+    std::vector<float> rows =
+        LAPIDARY_TRY(session->session->embedAudio({frames, values}));
+    std::copy(rows.begin(), rows.end(), embeddings);
+    return {};
+  });
+}
+
+lapidary_status lapidary_session_prefill(lapidary_session *session,
+                                         const int32_t *tokens, size_t count,
+                                         const lapidary_media *media,
+                                         size_t media_count) {
+  return guardedStep(session, [&]() -> Status {
+    LAPIDARY_TRY(checkArray(tokens, count, "tokens"));
+    Session::Prompt prompt{{tokens, count}, {}};
+    for (const MediaInput &input :
+         LAPIDARY_TRY(readMedia(*session->session, media, media_count)))
+      prompt.media.push_back(input.embeddings);
+    return session->session->prefill(prompt);
+  });
+}
+
+lapidary_status lapidary_session_decode(lapidary_session *session,
+                                        int32_t token) {
+  return guardedStep(session, [&] { return session->session->decode(token); });
+}
+
+lapidary_status lapidary_session_logits(const lapidary_session *session,
+                                        const float **logits, size_t *count) {
+  return guarded([&]() -> Status {
+    if (!session || !logits || !count)
+      return invalidArgument("session, logits or count is NULL");
+    std::span<const float> values = session->session->logits();
+    if (values.empty())
+      return invalidArgument("the session has no logits: no step has succeeded "
+                             "since it was made, reset or failed");
+    *logits = values.data();
+    *count = values.size();
+    return {};
+  });
+}
+
+int64_t lapidary_session_position(const lapidary_session *session) {
+  return session ? session->session->position() : -1;
+}
+
+lapidary_status lapidary_session_reset(lapidary_session *session) {
+  return guarded([&]() -> Status {
+    if (!session)
+      return invalidArgument("the session is NULL");
+    session->session->reset();
+    return {};
+  });
+}
+
+void lapidary_session_cancel(lapidary_session *session) {
+  if (session)
+    session->cancel = true;
+}
+
+lapidary_status lapidary_session_generate(
+    lapidary_session *session, const int32_t *tokens, size_t count,
+    const lapidary_media *media, size_t media_count,
+    const lapidary_generate_options *options, int32_t *ids, size_t capacity,
+    lapidary_generate_result *result) {
+  return guardedStep(session, [&]() -> Status {
+    LAPIDARY_TRY(checkArray(tokens, count, "tokens"));
+    LAPIDARY_TRY(checkArray(ids, capacity, "ids"));
+    if (result && result->size < sizeof(result->size))
+      return invalidArgument(concat("result->size is ", result->size,
+                                    ", expected sizeof(*result)"));
+    lapidary_generate_options known;
+    LAPIDARY_TRY(readStruct(options, known, "options"));
+    GenerateInput input{
+        {tokens, count},
+        LAPIDARY_TRY(readMedia(*session->session, media, media_count))};
+    return generateInto(*session, input, known, ids, capacity, result);
+  });
+}

@@ -1,0 +1,158 @@
+// What the emitters of CPU kernels share: the kernel's operands as flat
+// buffers, vectors of 16 lanes, loops over rows with a masked tail. An emitter
+// writes `scf`, `arith`, `math`, `memref` and `vector` ops; LLVM splits the
+// 16-lane vectors where registers are narrower.
+#pragma once
+
+#include "compiler/KernelInfo.h"
+#include "dialects/lap/WeightLayout.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::lap::cpu {
+
+/// Register blocking of an instruction set: how much the prefill kernels keep
+/// in registers. The tiles of a kernel do not depend on it.
+struct Variant {
+  StringRef name;
+  /// Tokens whose accumulators are kept at once.
+  int64_t tokenBlock;
+  /// Row tiles (16 rows) whose accumulators are kept at once.
+  int64_t rowTiles;
+};
+
+/// A kernel operand as a one-dimensional memref. 16-bit floats are kept as i16:
+/// their conversions are written out, because LLVM would call a library for
+/// some (bf16 through a mask).
+struct Buffer {
+  Value memref;
+  /// f32, f16, bf16, i32 or i8.
+  Type elementType;
+};
+
+class KernelEmitter : public ImplicitLocOpBuilder {
+public:
+  static constexpr int64_t lanes = 16;
+
+  /// Starts the function for `kernel` at the end of `target`: loads operands
+  /// and sizes.
+  KernelEmitter(KernelOp kernel, ModuleOp target, const Variant &variant);
+
+  const Variant &getVariant() const { return variant; }
+  func::FuncOp getFunction() const { return function; }
+  /// The buffer of a kernel argument, or of the argument behind a
+  /// `bufferization.to_tensor` or `lap.unpack`.
+  Buffer getBuffer(Value value) const;
+  /// The buffer that a result of the kernel's op is written to.
+  Buffer getResultBuffer(Value result) const;
+  std::pair<Buffer, Buffer> getCache(Value cache) const;
+  /// Scratch memory from `byteOffset` on, as f32.
+  Buffer getScratch(int64_t byteOffset = 0);
+
+  Value getTileBegin() const { return tileBegin; }
+  Value getTileEnd() const { return tileEnd; }
+  Value getPast() const { return past; }
+  Value getChunk() const { return chunk; }
+  /// Tokens of the step: a constant where the kernel is for one count.
+  Value getTokens() const { return tokens; }
+  /// 0 when dynamic.
+  int64_t getStaticTokens() const { return staticTokens; }
+
+  // Index arithmetic.
+  Value index(int64_t value);
+  Value add(Value lhs, Value rhs);
+  Value add(Value lhs, int64_t rhs);
+  Value sub(Value lhs, Value rhs);
+  Value mul(Value lhs, Value rhs);
+  Value mul(Value lhs, int64_t rhs);
+  Value div(Value lhs, int64_t rhs);
+  Value rem(Value lhs, int64_t rhs);
+  Value min(Value lhs, Value rhs);
+  Value max(Value lhs, Value rhs);
+
+  // f32 scalars and vectors; both operands have the same type.
+  VectorType vectorType(int64_t size = lanes);
+  Value constantF32(float value);
+  Value splat(float value, int64_t size = lanes);
+  Value broadcast(Value scalar, int64_t size = lanes);
+  Value addF(Value lhs, Value rhs);
+  Value subF(Value lhs, Value rhs);
+  Value mulF(Value lhs, Value rhs);
+  Value divF(Value lhs, Value rhs);
+  Value fma(Value a, Value b, Value c);
+  Value exp(Value x);
+  /// The sum over lanes, as a scalar.
+  Value sumLanes(Value vector);
+
+  /// `size` values of an f32, f16 or bf16 buffer as f32, in a vector of
+  /// `lanes` (the rest is 0) where `size` is at most that.
+  Value load(Buffer buffer, Value at, int64_t size = lanes);
+  void store(Value vector, Buffer buffer, Value at, int64_t size = lanes);
+  Value loadScalar(Buffer buffer, Value at);
+  void storeScalar(Value scalar, Buffer buffer, Value at);
+  /// The first `count` lanes (an index, at most 16) of a vector at `at`.
+  Value loadLanes(Buffer buffer, Value at, Value count);
+  void storeLanes(Value vector, Buffer buffer, Value at, Value count);
+  /// An i32 of an i32 buffer, as index.
+  Value loadIndex(Buffer buffer, Value at);
+
+  using LoopBody = function_ref<SmallVector<Value>(Value, ValueRange)>;
+  /// for (i = begin; i < end; i += step); the body gives the next values.
+  SmallVector<Value> loop(Value begin, Value end, int64_t step,
+                          ValueRange initial, LoopBody body);
+  void loop(Value begin, Value end, int64_t step,
+            function_ref<void(Value)> body);
+  void loopTiles(function_ref<void(Value)> body);
+  /// Runs `body` where `condition` holds.
+  void when(Value condition, function_ref<void()> body);
+  Value lessThan(Value lhs, Value rhs);
+
+  using VectorBody =
+      function_ref<SmallVector<Value>(Value offset, int64_t size, ValueRange)>;
+  /// Walks [begin, end) by vectors: offset and size (16, but for the last).
+  SmallVector<Value> vectors(int64_t begin, int64_t end, ValueRange initial,
+                             VectorBody body);
+  void vectors(int64_t begin, int64_t end,
+               function_ref<void(Value, int64_t)> body);
+
+  /// 1 / sqrt(sum(x^2) / width + eps) of the row at `at`, in every lane.
+  Value inverseRms(Buffer buffer, Value at, int64_t width, float eps);
+  /// Mean and 1 / sqrt(variance + eps) of a row, in every lane.
+  std::pair<Value, Value> meanAndInverseDeviation(Buffer buffer, Value at,
+                                                  int64_t width, float eps);
+  /// x / (1 + exp(-2 sqrt(2/pi) (x + 0.044715 x^3))): GELU's tanh form without
+  /// a tanh.
+  Value gelu(Value x);
+  /// cap * tanh(x / cap).
+  Value softcap(Value x, float cap);
+
+  /// Ends the function.
+  void finish();
+
+private:
+  /// i16 bits of 16-bit floats as f32, and back; scalars or vectors.
+  Value widen(Value bits, Type element);
+  Value narrow(Value value, Type element);
+  Buffer makeBuffer(Value pointer, Type elementType);
+  Value inverseSqrt(Value scalarMean, float eps);
+
+  const Variant &variant;
+  func::FuncOp function;
+  DenseMap<Value, SmallVector<Value, 2>> pointers;
+  mutable DenseMap<Value, Buffer> buffers;
+  Value scratchPointer, tileBegin, tileEnd, tokens, past, chunk;
+  int64_t staticTokens = 0;
+};
+
+/// Emits the body of the kernel for its op; says how it is to be called.
+FailureOr<KernelInfo> emitKernel(KernelEmitter &emitter, Operation *op);
+
+FailureOr<KernelInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
+FailureOr<KernelInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
+KernelInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
+KernelInfo emitAttention(KernelEmitter &e, AttentionOp op);
+KernelInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
+KernelInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
+
+} // namespace mlir::lap::cpu

@@ -1,0 +1,29 @@
+// The instruction sets that the CPU target compiles for, and their register
+// blocking.
+#include "targets/cpu/Variants.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+using namespace mlir::lap::cpu;
+
+static constexpr StringRef avx512Features[] = {
+    "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl",
+    "avx2",    "fma",      "f16c",     "bmi2"};
+static constexpr StringRef avx2Features[] = {"avx2", "fma", "f16c", "bmi2"};
+
+ArrayRef<CpuVariant> cpu::getX86Variants() {
+  // 12 tokens x 2 row tiles fill 24 of the 32 registers of AVX-512 with sums;
+  // 6 tokens x 16 rows (two registers) fill 12 of AVX2's 16.
+  static const CpuVariant variants[] = {
+      {{"avx512", 12, 2}, "x86-64-v4", avx512Features, 512},
+      {{"avx2", 6, 1}, "x86-64-v3", avx2Features, 256},
+  };
+  return variants;
+}
+
+const CpuVariant *cpu::findVariant(StringRef name) {
+  for (const CpuVariant &variant : getX86Variants())
+    if (variant.blocking.name == name)
+      return &variant;
+  return nullptr;
+}

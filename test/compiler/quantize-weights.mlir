@@ -1,0 +1,55 @@
+// RUN: lapidary-opt %s --lap-quantize-weights="scheme=q8_0" -split-input-file | FileCheck %s
+// RUN: lapidary-opt %s --lap-quantize-weights="scheme=bf16" -split-input-file | FileCheck %s --check-prefix=PLAIN
+// RUN: lapidary-opt %s --lap-quantize-weights -split-input-file | FileCheck %s --check-prefix=PLAIN
+// RUN: not lapidary-opt %s --lap-quantize-weights="scheme=q3_x" -split-input-file 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+
+// PLAIN-NOT: q8_0
+// UNKNOWN: error: unknown scheme 'q3_x': known are bf16, q8_0
+
+// Matrices and the table get the scheme, also where one weight is both; vectors stay.
+// CHECK: lap.scheme @q8_0 {block = 32 : i64, codes = i8, scale = f16}
+// CHECK: lap.weight @table : tensor<64x32xbf16> {{{.*}} stored = !lap.quantized<64x32, @q8_0>}
+lap.weight @table : tensor<64x32xbf16> {file = "f", offset = 0}
+// CHECK: lap.weight @matrix : tensor<16x32xf16> {{{.*}} stored = !lap.quantized<16x32, @q8_0>}
+lap.weight @matrix : tensor<16x32xf16> {file = "f", offset = 4096}
+// CHECK: lap.weight @norm : tensor<32xbf16> {file = "f", offset = 8192 : i64}
+lap.weight @norm : tensor<32xbf16> {file = "f", offset = 8192}
+
+// CHECK-LABEL: func.func @matrices(
+// CHECK-SAME: %[[IDS:.*]]: tensor<?xi32>
+func.func @matrices(%ids: tensor<?xi32>) -> (tensor<?x64xf32>, tensor<?x16xf32>) {
+  // CHECK: %[[T:.*]] = lap.get_weight @table : !lap.quantized<64x32, @q8_0>
+  // CHECK: %[[TD:.*]] = lap.dequantize %[[T]] : <64x32, @q8_0> -> tensor<64x32xf32>
+  %table = lap.get_weight @table : tensor<64x32xbf16>
+  // CHECK: %[[M:.*]] = lap.get_weight @matrix : !lap.quantized<16x32, @q8_0>
+  // CHECK: %[[MD:.*]] = lap.dequantize %[[M]]
+  %matrix = lap.get_weight @matrix : tensor<16x32xf16>
+  // CHECK: lap.get_weight @norm : tensor<32xbf16>
+  %norm = lap.get_weight @norm : tensor<32xbf16>
+  // CHECK: lap.embedding %[[IDS]], %[[TD]] {{.*}} : tensor<?xi32>, tensor<64x32xf32>
+  %h = lap.embedding %ids, %table {scale = 1.0 : f32} : tensor<?xi32>, tensor<64x32xbf16> -> tensor<?x32xf32>
+  %n = lap.rms_norm %h, %norm {eps = 1.0e-6 : f32, group = 32 : i64} : tensor<?x32xf32>, tensor<32xbf16>
+  // CHECK: lap.linear %{{.*}}, %[[TD]] : tensor<?x32xf32>, tensor<64x32xf32> -> tensor<?x64xf32>
+  %l = lap.linear %n, %table : tensor<?x32xf32>, tensor<64x32xbf16> -> tensor<?x64xf32>
+  // CHECK: lap.linear %{{.*}}, %[[MD]]
+  %m = lap.linear %n, %matrix : tensor<?x32xf32>, tensor<16x32xf16> -> tensor<?x16xf32>
+  return %l, %m : tensor<?x64xf32>, tensor<?x16xf32>
+}
+
+// -----
+
+// A matrix with a use that is none of a matrix stays, and so does one that nobody reads; no scheme is added for them.
+// CHECK-NOT: lap.scheme
+// CHECK: lap.weight @returned : tensor<16x32xbf16> {file = "f", offset = 0 : i64}
+lap.weight @returned : tensor<16x32xbf16> {file = "f", offset = 0}
+// CHECK: lap.weight @unused : tensor<16x32xbf16> {file = "f", offset = 0 : i64}
+lap.weight @unused : tensor<16x32xbf16> {file = "f", offset = 0}
+// CHECK-LABEL: func.func @other_uses(
+func.func @other_uses(%x: tensor<?x32xf32>) -> (tensor<?x16xf32>, tensor<16x32xbf16>) {
+  // CHECK: %[[W:.*]] = lap.get_weight @returned : tensor<16x32xbf16>
+  %w = lap.get_weight @returned : tensor<16x32xbf16>
+  %u = lap.get_weight @unused : tensor<16x32xbf16>
+  // CHECK: lap.linear %{{.*}}, %[[W]]
+  %y = lap.linear %x, %w : tensor<?x32xf32>, tensor<16x32xbf16> -> tensor<?x16xf32>
+  return %y, %w : tensor<?x16xf32>, tensor<16x32xbf16>
+}

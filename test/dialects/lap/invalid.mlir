@@ -1,0 +1,575 @@
+// Each labelled constraint of each type and op is refused when it is broken. The label is in front of its case.
+// RUN: lapidary-opt %s -verify-diagnostics -split-input-file
+
+// quantized C1: rows and columns are positive.
+// expected-error@+1 {{expected rows x columns, both positive and of at most 2^40 elements}}
+func.func private @quantized(!lap.quantized<0x256, @q8_0>)
+
+// -----
+
+// quantized C1: the product is bounded.
+// expected-error@+1 {{expected rows x columns, both positive and of at most 2^40 elements}}
+func.func private @quantized(!lap.quantized<4294967296x4294967296, @q8_0>)
+
+// -----
+
+// quantized C1: two dimensions.
+// expected-error@+1 {{expected rows x columns}}
+func.func private @quantized(!lap.quantized<4x4x4, @q8_0>)
+
+// -----
+
+// kv_cache C1: heads.
+// expected-error@+1 {{expected heads and head_dim of 1 to 65536 and a window of 0 to 2^31 - 1, found 0, 32, 0}}
+func.func private @cache(!lap.kv_cache<heads = 0, head_dim = 32, window = 0>)
+
+// -----
+
+// kv_cache C1: head_dim.
+// expected-error@+1 {{found 1, 4294967296, 0}}
+func.func private @cache(!lap.kv_cache<heads = 1, head_dim = 4294967296, window = 0>)
+
+// -----
+
+// kv_cache C1: window.
+// expected-error@+1 {{found 1, 32, -1}}
+func.func private @cache(!lap.kv_cache<heads = 1, head_dim = 32, window = -1>)
+
+// -----
+
+// scheme C1
+// expected-error@+1 {{expected a block that is a positive multiple of 4, found 30}}
+lap.scheme @s {block = 30, codes = i8, scale = f16}
+
+// -----
+
+// scheme C2: codes.
+// expected-error@+1 {{expected i8 codes and an f16 or f32 scale, found 'i4' and 'f16'}}
+lap.scheme @s {block = 32, codes = i4, scale = f16}
+
+// -----
+
+// scheme C2: scale.
+// expected-error@+1 {{expected i8 codes and an f16 or f32 scale, found 'i8' and 'bf16'}}
+lap.scheme @s {block = 32, codes = i8, scale = bf16}
+
+// -----
+
+// weight C1: the element type.
+// expected-error@+1 {{expected a static tensor of f32, f16 or bf16 and of 1 to 2^40 elements, found 'tensor<4xf64>'}}
+lap.weight @w : tensor<4xf64> {file = "f", offset = 0}
+
+// -----
+
+// weight C1: a static shape.
+// expected-error@+1 {{found 'tensor<?xf32>'}}
+lap.weight @w : tensor<?xf32> {file = "f", offset = 0}
+
+// -----
+
+// weight C1: a bounded shape.
+// expected-error@+1 {{found 'tensor<4294967296x4294967296xf32>'}}
+lap.weight @w : tensor<4294967296x4294967296xf32> {file = "f", offset = 0}
+
+// -----
+
+// weight C2
+// expected-error@+1 {{expected an offset of 0 or more}}
+lap.weight @w : tensor<4xf32> {file = "f", offset = -4}
+
+// -----
+
+// weight C3
+lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+// expected-error@+1 {{expected a stored type of the shape of 'tensor<4x32xf32>', found '!lap.quantized<32x4, @q8_0>'}}
+lap.weight @w : tensor<4x32xf32> {file = "f", offset = 0, stored = !lap.quantized<32x4, @q8_0>}
+
+// -----
+
+// weight C4
+// expected-error@+1 {{@q8_0 names no lap.scheme}}
+lap.weight @w : tensor<4x32xf32> {file = "f", offset = 0, stored = !lap.quantized<4x32, @q8_0>}
+
+// -----
+
+// rope_table C1: head_dim.
+// expected-error@+1 {{expected an even head_dim and 0 <= rotated <= head_dim / 2, found 31 and 8}}
+lap.rope_table @t {head_dim = 31, rotated = 8, theta = 1.0e4, positions = 64}
+
+// -----
+
+// rope_table C1: rotated.
+// expected-error@+1 {{found 32 and 17}}
+lap.rope_table @t {head_dim = 32, rotated = 17, theta = 1.0e4, positions = 64}
+
+// -----
+
+// rope_table C2: positions.
+// expected-error@+1 {{expected 1 to 2^31 - 1 positions and a positive theta}}
+lap.rope_table @t {head_dim = 32, rotated = 16, theta = 1.0e4, positions = 0}
+
+// -----
+
+// rope_table C2: theta.
+// expected-error@+1 {{expected 1 to 2^31 - 1 positions and a positive theta}}
+lap.rope_table @t {head_dim = 32, rotated = 16, theta = 0.0, positions = 64}
+
+// -----
+
+// get_weight C1: the name.
+func.func @get_weight() {
+  // expected-error@+1 {{@w names no lap.weight or lap.rope_table}}
+  %w = lap.get_weight @w : tensor<4xf32>
+  return
+}
+
+// -----
+
+// get_weight C1: the type.
+lap.weight @w : tensor<4xf32> {file = "f", offset = 0}
+func.func @get_weight() {
+  // expected-error@+1 {{@w is 'tensor<4xf32>', not 'tensor<8xf32>'}}
+  %w = lap.get_weight @w : tensor<8xf32>
+  return
+}
+
+// -----
+
+// get_weight C1: the memory.
+lap.weight @w : tensor<16x4xf32> {file = "f", offset = 0, layout = #lap.layout<rows16>}
+func.func @get_weight() {
+  // expected-error@+1 {{@w is 'memref<256xi8>', not 'memref<16x4xf32>'}}
+  %w = lap.get_weight @w : memref<16x4xf32>
+  return
+}
+
+// -----
+
+// get_cache C1: the name.
+func.func @get_cache() {
+  // expected-error@+1 {{@c names no lap.kv_cache of type '!lap.kv_cache<heads = 1, head_dim = 32, window = 0>'}}
+  %c = lap.get_cache @c : !lap.kv_cache<heads = 1, head_dim = 32, window = 0>
+  return
+}
+
+// -----
+
+// get_cache C1: the type.
+lap.kv_cache @c : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>
+func.func @get_cache() {
+  // expected-error@+1 {{@c names no lap.kv_cache of type '!lap.kv_cache<heads = 1, head_dim = 32, window = 0>'}}
+  %c = lap.get_cache @c : !lap.kv_cache<heads = 1, head_dim = 32, window = 0>
+  return
+}
+
+// -----
+
+// dequantize C1: the shape.
+func.func @dequantize(%q: !lap.quantized<4x32, @q8_0>) {
+  // expected-error@+1 {{expected the shape of '!lap.quantized<4x32, @q8_0>', found 'tensor<32x4xf32>'}}
+  %w = lap.dequantize %q : !lap.quantized<4x32, @q8_0> -> tensor<32x4xf32>
+  return
+}
+
+// -----
+
+// dequantize C1: f32.
+func.func @dequantize(%q: !lap.quantized<4x32, @q8_0>) {
+  // expected-error@+1 {{must be 2D tensor of 32-bit float values}}
+  %w = lap.dequantize %q : !lap.quantized<4x32, @q8_0> -> tensor<4x32xf16>
+  return
+}
+
+// -----
+
+// embedding C1
+func.func @embedding(%ids: tensor<?xi32>, %table: tensor<64x32xbf16>) {
+  // expected-error@+1 {{expected ids x table columns, found 'tensor<?x64xf32>'}}
+  %h = lap.embedding %ids, %table {scale = 1.0 : f32} : tensor<?xi32>, tensor<64x32xbf16> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// scatter_embeddings C1
+func.func @scatter_embeddings(%h: tensor<?x32xf32>, %media: tensor<?x16xf32>, %rows: tensor<?xi32>) {
+  // expected-error@+1 {{media is 16 wide, the embeddings 32}}
+  %r = lap.scatter_embeddings %h, %media, %rows : tensor<?x32xf32>, tensor<?x16xf32>, tensor<?xi32>
+  return
+}
+
+// -----
+
+// scatter_embeddings C2
+func.func @scatter_embeddings(%h: tensor<2x32xf32>, %media: tensor<?x32xf32>, %rows: tensor<3xi32>) {
+  // expected-error@+1 {{expected a row a token, found 'tensor<3xi32>' for 'tensor<2x32xf32>'}}
+  %r = lap.scatter_embeddings %h, %media, %rows : tensor<2x32xf32>, tensor<?x32xf32>, tensor<3xi32>
+  return
+}
+
+// -----
+
+// rms_norm C1
+func.func @rms_norm(%x: tensor<?x32xf32>) {
+  // expected-error@+1 {{expected a group that divides the row of 32, found 24}}
+  %n = lap.rms_norm %x {eps = 1.0e-6 : f32, group = 24 : i64} : tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// rms_norm C2
+func.func @rms_norm(%x: tensor<?x32xf32>, %w: tensor<32xf32>) {
+  // expected-error@+1 {{expected a weight of 16 elements, found 32}}
+  %n = lap.rms_norm %x, %w {eps = 1.0e-6 : f32, group = 16 : i64} : tensor<?x32xf32>, tensor<32xf32>
+  return
+}
+
+// -----
+
+// layer_norm C1
+func.func @layer_norm(%x: tensor<?x32xf32>, %w: tensor<32xf32>, %b: tensor<16xf32>) {
+  // expected-error@+1 {{expected a weight and a bias of 32 elements}}
+  %n = lap.layer_norm %x, %w, %b {eps = 1.0e-6 : f32} : tensor<?x32xf32>, tensor<32xf32>, tensor<16xf32>
+  return
+}
+
+// -----
+
+// linear C1
+func.func @linear(%x: tensor<?x32xf32>, %w: tensor<32x64xf32>) {
+  // expected-error@+1 {{a weight of 32 x 64 does not take 'tensor<?x32xf32>' to 'tensor<?x64xf32>'}}
+  %y = lap.linear %x, %w : tensor<?x32xf32>, tensor<32x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// linear C2
+func.func @linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>, %b: tensor<32xf32>) {
+  // expected-error@+1 {{expected a bias of 64 elements}}
+  %y = lap.linear %x, %w bias %b : tensor<?x32xf32>, tensor<64x32xf32>, tensor<32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// rope C1
+func.func @rope(%x: tensor<?x48xf32>, %t: tensor<513x32xf32>, %past: index) {
+  // expected-error@+1 {{expected an even head_dim that divides the row of 48, found 32}}
+  %r = lap.rope %x, %t, %past {head_dim = 32 : i64} : tensor<?x48xf32>, tensor<513x32xf32>
+  return
+}
+
+// -----
+
+// rope C2
+func.func @rope(%x: tensor<?x32xf32>, %t: tensor<513x34xf32>, %past: index) {
+  // expected-error@+1 {{expected a table row of an even width up to 32, found 34}}
+  %r = lap.rope %x, %t, %past {head_dim = 32 : i64} : tensor<?x32xf32>, tensor<513x34xf32>
+  return
+}
+
+// -----
+
+// kv_update C1
+func.func @kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %k: tensor<?x32xf32>, %past: index) {
+  // expected-error@+1 {{expected rows of 64, found 32}}
+  lap.kv_update %c, %k, %k, %past : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// attention C1
+func.func @attention(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x96xf32>, %past: index) {
+  // expected-error@+1 {{expected a query whose width is a multiple of 64, found 96}}
+  %a = lap.attention %c, %q, %past : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x96xf32>
+  return
+}
+
+// -----
+
+// attention C2
+func.func @attention(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x64xf32>, %past: index, %end: tensor<?xi32>) {
+  // expected-error@+1 {{visible ends need a cache with a window}}
+  %a = lap.attention %c, %q, %past visible(%end : tensor<?xi32>) : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// attention C3
+func.func @attention(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 8>, %q: tensor<4x64xf32>, %past: index, %end: tensor<5xi32>) {
+  // expected-error@+1 {{expected a visible end a token, found 'tensor<5xi32>' for 'tensor<4x64xf32>'}}
+  %a = lap.attention %c, %q, %past visible(%end : tensor<5xi32>) : !lap.kv_cache<heads = 2, head_dim = 32, window = 8>, tensor<4x64xf32>
+  return
+}
+
+// -----
+
+// scale C1
+func.func @scale(%x: tensor<?x32xf32>, %s: tensor<2xf32>) {
+  // expected-error@+1 {{expected a scalar of one element, found 2}}
+  %r = lap.scale %x, %s : tensor<?x32xf32>, tensor<2xf32>
+  return
+}
+
+// -----
+
+// softcap C1
+func.func @softcap(%x: tensor<?x32xf32>) {
+  // expected-error@+1 {{expected a positive cap}}
+  %r = lap.softcap %x {cap = 0.0 : f32} : tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// position_embedding C1
+func.func @position_embedding(%xy: tensor<?x3xi32>, %t: tensor<8x2x32xf32>) {
+  // expected-error@+1 {{expected positions T x 2, a table N x 2 x E and a result T x E}}
+  %r = lap.position_embedding %xy, %t : tensor<?x3xi32>, tensor<8x2x32xf32> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// embed C1
+func.func @embed(%ids: tensor<2xi32>, %table: tensor<64x32xbf16>) {
+  // expected-error@+1 {{expected ids x table columns, found 'tensor<3x32xf32>'}}
+  %h = lap.embed %ids, %table {scale = 1.0 : f32} : tensor<2xi32>, tensor<64x32xbf16> -> tensor<3x32xf32>
+  return
+}
+
+// -----
+
+// embed C2: the width of media.
+func.func @embed(%ids: tensor<?xi32>, %table: tensor<64x32xbf16>, %media: tensor<?x16xf32>, %rows: tensor<?xi32>) {
+  // expected-error@+1 {{expected media of 32 columns with a row a token}}
+  %h = lap.embed %ids, %table media(%media, %rows : tensor<?x16xf32>, tensor<?xi32>) {scale = 1.0 : f32}
+      : tensor<?xi32>, tensor<64x32xbf16> -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// embed C2: media and rows come together.
+func.func @embed(%ids: tensor<?xi32>, %table: tensor<64x32xbf16>, %media: tensor<?x32xf32>) {
+  // expected-error@+1 {{expected media of 32 columns with a row a token}}
+  %h = "lap.embed"(%ids, %table, %media) {scale = 1.0 : f32, operandSegmentSizes = array<i32: 1, 1, 1, 0>}
+      : (tensor<?xi32>, tensor<64x32xbf16>, tensor<?x32xf32>) -> tensor<?x32xf32>
+  return
+}
+
+// -----
+
+// fused_linear C1
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x16xf32>) {
+  // expected-error@+1 {{a weight of 64 x 16 does not take 'tensor<?x32xf32>' to 'tensor<?x64xf32>'}}
+  %y = lap.fused_linear %x weights(%w : tensor<64x16xf32>) : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C2: a norm takes its operands alone.
+func.func @fused_linear(%x: tensor<?x32xf32>, %n: tensor<32xf32>, %w: tensor<64x32xf32>) {
+  // expected-error@+1 {{norm 'none' does not take these norm operands}}
+  %y = lap.fused_linear %x norm(%n : tensor<32xf32>) weights(%w : tensor<64x32xf32>) : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C2: a layer norm has a bias.
+func.func @fused_linear(%x: tensor<?x32xf32>, %n: tensor<32xf32>, %w: tensor<64x32xf32>) {
+  // expected-error@+1 {{norm 'layer' does not take these norm operands}}
+  %y = lap.fused_linear %x norm(%n : tensor<32xf32>) weights(%w : tensor<64x32xf32>) {norm = #lap.norm<layer>, eps = 1.0e-5 : f32}
+      : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C2: of the row's size.
+func.func @fused_linear(%x: tensor<?x32xf32>, %n: tensor<16xf32>, %w: tensor<64x32xf32>) {
+  // expected-error@+1 {{norm 'rms' does not take these norm operands}}
+  %y = lap.fused_linear %x norm(%n : tensor<16xf32>) weights(%w : tensor<64x32xf32>) {norm = #lap.norm<rms>, eps = 1.0e-5 : f32}
+      : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C3: a result a weight.
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>) {
+  // expected-error@+1 {{expected a result a weight, or two weights of one type and one result with gated_gelu}}
+  %y = lap.fused_linear %x weights(%w, %w : tensor<64x32xf32>, tensor<64x32xf32>) : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C3: gate and up are alike.
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>, %v: tensor<64x32xf16>) {
+  // expected-error@+1 {{expected a result a weight, or two weights of one type and one result with gated_gelu}}
+  %y = lap.fused_linear %x weights(%w, %v : tensor<64x32xf32>, tensor<64x32xf16>) {epilogue = #lap.epilogue<gated_gelu>}
+      : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C4: not with two weights.
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>, %b: tensor<64xf32>) {
+  // expected-error@+1 {{expected a bias only with one weight, of its rows}}
+  %y, %z = lap.fused_linear %x weights(%w, %w : tensor<64x32xf32>, tensor<64x32xf32>) bias(%b : tensor<64xf32>)
+      : tensor<?x32xf32> -> tensor<?x64xf32>, tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C4: of the weight's rows.
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>, %b: tensor<32xf32>) {
+  // expected-error@+1 {{expected a bias only with one weight, of its rows}}
+  %y = lap.fused_linear %x weights(%w : tensor<64x32xf32>) bias(%b : tensor<32xf32>) : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C5: softcap has a cap.
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>) {
+  // expected-error@+1 {{expected a positive cap with softcap and none without}}
+  %y = lap.fused_linear %x weights(%w : tensor<64x32xf32>) {epilogue = #lap.epilogue<softcap>} : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// fused_linear C5: the others have none.
+func.func @fused_linear(%x: tensor<?x32xf32>, %w: tensor<64x32xf32>) {
+  // expected-error@+1 {{expected a positive cap with softcap and none without}}
+  %y = lap.fused_linear %x weights(%w : tensor<64x32xf32>) {cap = 30.0 : f32} : tensor<?x32xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// rope_kv_update C1
+func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x96xf32>, %k: tensor<?x64xf32>,
+                          %n: tensor<32xf32>, %t: tensor<513x32xf32>, %past: index) {
+  // expected-error@+1 {{expected keys of 64 and a query of a multiple of it, found 64 and 96}}
+  %r = lap.rope_kv_update %c, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x96xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<32xf32>, tensor<513x32xf32>
+  return
+}
+
+// -----
+
+// rope_kv_update C2: the norms.
+func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x128xf32>, %k: tensor<?x64xf32>,
+                          %n: tensor<32xf32>, %m: tensor<64xf32>, %t: tensor<513x32xf32>, %past: index) {
+  // expected-error@+1 {{expected norms of 32 elements and a table row of an even width up to it}}
+  %r = lap.rope_kv_update %c, %q, %k, %k, %n, %m, %t, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<64xf32>, tensor<513x32xf32>
+  return
+}
+
+// -----
+
+// rope_kv_update C2: the table.
+func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x128xf32>, %k: tensor<?x64xf32>,
+                          %n: tensor<32xf32>, %t: tensor<513x33xf32>, %past: index) {
+  // expected-error@+1 {{expected norms of 32 elements and a table row of an even width up to it}}
+  %r = lap.rope_kv_update %c, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<32xf32>, tensor<513x33xf32>
+  return
+}
+
+// -----
+
+// residual_norm C1
+func.func @residual_norm(%x: tensor<?x32xf32>, %w: tensor<16xf32>) {
+  // expected-error@+1 {{expected a weight of 32 elements}}
+  %r = lap.residual_norm %x, %x, %w {eps = 1.0e-6 : f32} : tensor<?x32xf32>, tensor<16xf32>
+  return
+}
+
+// -----
+
+// residual_norm C2
+func.func @residual_norm(%x: tensor<?x32xf32>, %w: tensor<32xf32>) {
+  // expected-error@+1 {{expected a scalar of one element}}
+  %r = lap.residual_norm %x, %x, %w scale(%w : tensor<32xf32>) {eps = 1.0e-6 : f32} : tensor<?x32xf32>, tensor<32xf32>
+  return
+}
+
+// -----
+
+// patch_embedding C1: weights and biases.
+func.func @patch_embedding(%x: tensor<?x32xf32>, %w: tensor<32xf32>, %b: tensor<16xf32>, %xy: tensor<?x2xi32>, %t: tensor<8x2x32xf32>) {
+  // expected-error@+1 {{expected weights and biases of 32 elements}}
+  %r = lap.patch_embedding %x, %w, %w, %xy, %t, %w, %b {eps = 1.0e-5 : f32}
+      : tensor<?x32xf32>, tensor<32xf32>, tensor<32xf32>, tensor<?x2xi32>, tensor<8x2x32xf32>, tensor<32xf32>, tensor<16xf32>
+  return
+}
+
+// -----
+
+// patch_embedding C1: positions and table.
+func.func @patch_embedding(%x: tensor<?x32xf32>, %w: tensor<32xf32>, %xy: tensor<?x2xi32>, %t: tensor<8x3x32xf32>) {
+  // expected-error@+1 {{expected positions T x 2 and a table N x 2 x 32}}
+  %r = lap.patch_embedding %x, %w, %w, %xy, %t, %w, %w {eps = 1.0e-5 : f32}
+      : tensor<?x32xf32>, tensor<32xf32>, tensor<32xf32>, tensor<?x2xi32>, tensor<8x3x32xf32>, tensor<32xf32>, tensor<32xf32>
+  return
+}
+
+// -----
+
+// return C1
+lap.kernel @k(%x: tensor<?x32xf32>) -> tensor<?x32xf32> {
+  // expected-error@+1 {{expected operands of the types of the results of @k}}
+  lap.return
+}
+
+// -----
+
+// dispatch C1: the name.
+func.func @dispatch(%x: tensor<?x32xf32>) {
+  // expected-error@+1 {{@k names no lap.kernel}}
+  lap.dispatch @k(%x) : (tensor<?x32xf32>) -> ()
+  return
+}
+
+// -----
+
+// dispatch C1: the types.
+lap.kernel @k(%x: tensor<?x32xf32>) {
+  lap.return
+}
+func.func @dispatch(%x: tensor<?x64xf32>) {
+  // expected-error@+1 {{does not fit the signature of @k: '(tensor<?x32xf32>) -> ()'}}
+  lap.dispatch @k(%x) : (tensor<?x64xf32>) -> ()
+  return
+}
+
+// -----
+
+// unpack C1: the bytes.
+lap.kernel @k(%bytes: memref<100xi8>) {
+  // expected-error@+1 {{expected 256 bytes for 'tensor<10x4xf32>', found 'memref<100xi8>'}}
+  %w = lap.unpack %bytes {layout = #lap.layout<rows16>} : memref<100xi8> -> tensor<10x4xf32>
+  lap.return
+}
+
+// -----
+
+// unpack C1: the layout has a form for the type.
+lap.kernel @k(%bytes: memref<100xi8>) {
+  // expected-error@+1 {{a plain layout has no form for '!lap.quantized<4x32, @q8_0>'}}
+  %w = lap.unpack %bytes {layout = #lap.layout<plain>} : memref<100xi8> -> !lap.quantized<4x32, @q8_0>
+  lap.return
+}

@@ -1,0 +1,188 @@
+// Every op prints what it parsed, in its own form and in the generic one. The ops are the examples of the .td files.
+// RUN: lapidary-opt %s | lapidary-opt | FileCheck %s
+// RUN: lapidary-opt %s --mlir-print-op-generic | lapidary-opt | FileCheck %s
+
+//===----------------------------------------------------------------------===//
+// Symbols
+//===----------------------------------------------------------------------===//
+
+// CHECK: lap.scheme @q8_0 {block = 32 : i64, codes = i8, scale = f16}
+lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+// CHECK: lap.weight @model.norm.weight : tensor<256xbf16> {file = "model.safetensors", offset = 4096 : i64}
+lap.weight @model.norm.weight : tensor<256xbf16> {file = "model.safetensors", offset = 4096 : i64}
+// CHECK: lap.weight @w : tensor<64x256xbf16> {file = "m.safetensors", offset = 0 : i64, stored = !lap.quantized<64x256, @q8_0>}
+lap.weight @w : tensor<64x256xbf16> {file = "m.safetensors", offset = 0 : i64, stored = !lap.quantized<64x256, @q8_0>}
+// CHECK: lap.weight @rows : {{.*}} layout = #lap.layout<rows16>
+lap.weight @rows : tensor<64x256xbf16> {file = "m.safetensors", offset = 0 : i64, layout = #lap.layout<rows16>}
+// CHECK: lap.rope_table @rope.sliding {head_dim = 256 : i64, positions = 262144 : i64, rotated = 128 : i64, theta = 1.000000e+04 : f64}
+lap.rope_table @rope.sliding {head_dim = 256 : i64, rotated = 128 : i64, theta = 1.0e4 : f64, positions = 262144 : i64}
+// CHECK: lap.kv_cache @layers.0 : !lap.kv_cache<heads = 8, head_dim = 256, window = 1024>
+lap.kv_cache @layers.0 : !lap.kv_cache<heads = 8, head_dim = 256, window = 1024>
+
+// CHECK-LABEL: func.func @reads
+func.func @reads() {
+  // CHECK: lap.get_weight @model.norm.weight : tensor<256xbf16>
+  %w = lap.get_weight @model.norm.weight : tensor<256xbf16>
+  // A table has 512 rows and one for every 512 positions, of a cosine and a sine for each pair.
+  // CHECK: lap.get_weight @rope.sliding : tensor<1024x256xf32>
+  %table = lap.get_weight @rope.sliding : tensor<1024x256xf32>
+  // CHECK: lap.get_weight @w : !lap.quantized<64x256, @q8_0>
+  %q = lap.get_weight @w : !lap.quantized<64x256, @q8_0>
+  // After bufferization a plain weight is a memref of its shape, any other the bytes of its layout.
+  // CHECK: lap.get_weight @model.norm.weight : memref<256xbf16>
+  %m = lap.get_weight @model.norm.weight : memref<256xbf16>
+  // CHECK: lap.get_weight @rows : memref<32768xi8>
+  %b = lap.get_weight @rows : memref<32768xi8>
+  // CHECK: lap.get_cache @layers.0 : <heads = 8, head_dim = 256, window = 1024>
+  %c = lap.get_cache @layers.0 : !lap.kv_cache<heads = 8, head_dim = 256, window = 1024>
+  return
+}
+
+//===----------------------------------------------------------------------===//
+// Model level
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: func.func @embeddings
+func.func @embeddings(%ids: tensor<?xi32>, %table: tensor<2048x256xbf16>, %media: tensor<?x256xf32>, %rows: tensor<?xi32>,
+                      %q: !lap.quantized<64x256, @q8_0>, %xy: tensor<?x2xi32>, %positions: tensor<1120x2x256xbf16>) {
+  // CHECK: lap.dequantize %{{.*}} : <64x256, @q8_0> -> tensor<64x256xf32>
+  %w = lap.dequantize %q : !lap.quantized<64x256, @q8_0> -> tensor<64x256xf32>
+  // CHECK: lap.embedding %{{.*}}, %{{.*}} {scale = 1.600000e+01 : f32} : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+  %h = lap.embedding %ids, %table {scale = 16.0 : f32} : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+  // CHECK: lap.scatter_embeddings %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x256xf32>, tensor<?x256xf32>, tensor<?xi32>
+  %h2 = lap.scatter_embeddings %h, %media, %rows : tensor<?x256xf32>, tensor<?x256xf32>, tensor<?xi32>
+  // CHECK: lap.position_embedding %{{.*}}, %{{.*}} : tensor<?x2xi32>, tensor<1120x2x256xbf16> -> tensor<?x256xf32>
+  %p = lap.position_embedding %xy, %positions : tensor<?x2xi32>, tensor<1120x2x256xbf16> -> tensor<?x256xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @norms_and_linear
+func.func @norms_and_linear(%x: tensor<?x256xf32>, %w: tensor<256xbf16>, %b: tensor<256xbf16>, %m: tensor<512x256xbf16>,
+                            %mb: tensor<512xbf16>, %q: !lap.quantized<512x256, @q8_0>) {
+  // CHECK: lap.rms_norm %{{.*}}, %{{.*}} {eps = {{.*}} : f32, group = 256 : i64} : tensor<?x256xf32>, tensor<256xbf16>
+  %n = lap.rms_norm %x, %w {eps = 1.0e-6 : f32, group = 256 : i64} : tensor<?x256xf32>, tensor<256xbf16>
+  // CHECK: lap.rms_norm %{{.*}} {eps = {{.*}} : f32, group = 32 : i64} : tensor<?x256xf32>
+  %n2 = lap.rms_norm %x {eps = 1.0e-6 : f32, group = 32 : i64} : tensor<?x256xf32>
+  // CHECK: lap.layer_norm %{{.*}}, %{{.*}}, %{{.*}} {eps = {{.*}} : f32} : tensor<?x256xf32>, tensor<256xbf16>, tensor<256xbf16>
+  %l = lap.layer_norm %x, %w, %b {eps = 1.0e-5 : f32} : tensor<?x256xf32>, tensor<256xbf16>, tensor<256xbf16>
+  // CHECK: lap.linear %{{.*}}, %{{.*}} : tensor<?x256xf32>, tensor<512x256xbf16> -> tensor<?x512xf32>
+  %y = lap.linear %x, %m : tensor<?x256xf32>, tensor<512x256xbf16> -> tensor<?x512xf32>
+  // CHECK: lap.linear %{{.*}}, %{{.*}} bias %{{.*}} : tensor<?x256xf32>, tensor<512x256xbf16>, tensor<512xbf16> -> tensor<?x512xf32>
+  %y2 = lap.linear %x, %m bias %mb : tensor<?x256xf32>, tensor<512x256xbf16>, tensor<512xbf16> -> tensor<?x512xf32>
+  // CHECK: lap.linear %{{.*}}, %{{.*}} : tensor<?x256xf32>, !lap.quantized<512x256, @q8_0> -> tensor<?x512xf32>
+  %y3 = lap.linear %x, %q : tensor<?x256xf32>, !lap.quantized<512x256, @q8_0> -> tensor<?x512xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @attention
+func.func @attention(%c: !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, %x: tensor<?x256xf32>, %k: tensor<?x128xf32>,
+                     %v: tensor<?x128xf32>, %table: tensor<528x32xf32>, %past: index, %end: tensor<?xi32>) {
+  // CHECK: lap.rope %{{.*}}, %{{.*}}, %{{.*}} {head_dim = 32 : i64} : tensor<?x256xf32>, tensor<528x32xf32>
+  %q = lap.rope %x, %table, %past {head_dim = 32 : i64} : tensor<?x256xf32>, tensor<528x32xf32>
+  // CHECK: lap.kv_update %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : <heads = 4, head_dim = 32, window = 128>, tensor<?x128xf32>
+  lap.kv_update %c, %k, %v, %past : !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, tensor<?x128xf32>
+  // CHECK: lap.attention %{{.*}}, %{{.*}}, %{{.*}} visible(%{{.*}} : tensor<?xi32>) : <heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>
+  %a = lap.attention %c, %q, %past visible(%end : tensor<?xi32>)
+      : !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>
+  // CHECK: lap.attention %{{.*}}, %{{.*}}, %{{.*}} : <heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>
+  %a2 = lap.attention %c, %q, %past : !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @elements
+func.func @elements(%x: tensor<?x512xf32>, %a: tensor<?x512xf32>, %b: tensor<?x512xf32>, %h: tensor<?x256xf32>,
+                    %s: tensor<1xbf16>, %l: tensor<?x2048xf32>) {
+  // CHECK: lap.gelu %{{.*}} : tensor<?x512xf32>
+  %g = lap.gelu %x : tensor<?x512xf32>
+  // CHECK: lap.add %{{.*}}, %{{.*}} : tensor<?x512xf32>
+  %r0 = lap.add %a, %b : tensor<?x512xf32>
+  // CHECK: lap.multiply %{{.*}}, %{{.*}} : tensor<?x512xf32>
+  %r1 = lap.multiply %a, %b : tensor<?x512xf32>
+  // CHECK: lap.scale %{{.*}}, %{{.*}} : tensor<?x256xf32>, tensor<1xbf16>
+  %r2 = lap.scale %h, %s : tensor<?x256xf32>, tensor<1xbf16>
+  // CHECK: lap.softcap %{{.*}} {cap = 3.000000e+01 : f32} : tensor<?x2048xf32>
+  %r3 = lap.softcap %l {cap = 30.0 : f32} : tensor<?x2048xf32>
+  return
+}
+
+//===----------------------------------------------------------------------===//
+// Kernel level
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: func.func @embed
+func.func @embed(%ids: tensor<?xi32>, %table: tensor<2048x256xbf16>, %media: tensor<?x256xf32>, %rows: tensor<?xi32>) {
+  // CHECK: lap.embed %{{.*}}, %{{.*}} media(%{{.*}}, %{{.*}} : tensor<?x256xf32>, tensor<?xi32>) {scale = 1.600000e+01 : f32} : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+  %h = lap.embed %ids, %table media(%media, %rows : tensor<?x256xf32>, tensor<?xi32>) {scale = 16.0 : f32}
+      : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+  // CHECK: lap.embed %{{.*}}, %{{.*}} {scale = 1.600000e+01 : f32} : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+  %h2 = lap.embed %ids, %table {scale = 16.0 : f32} : tensor<?xi32>, tensor<2048x256xbf16> -> tensor<?x256xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @fused_linear
+func.func @fused_linear(%x: tensor<?x256xf32>, %n: tensor<256xbf16>, %nb: tensor<256xbf16>, %wq: tensor<256x256xbf16>,
+                        %wk: tensor<128x256xbf16>, %b: tensor<256xbf16>) {
+  // CHECK: lap.fused_linear %{{.*}} norm(%{{.*}} : tensor<256xbf16>) weights(%{{.*}}, %{{.*}} : tensor<256x256xbf16>, tensor<128x256xbf16>) {eps = {{.*}} : f32, norm = #lap.norm<rms>} : tensor<?x256xf32> -> tensor<?x256xf32>, tensor<?x128xf32>
+  %q, %k = lap.fused_linear %x norm(%n : tensor<256xbf16>) weights(%wq, %wk : tensor<256x256xbf16>, tensor<128x256xbf16>)
+      {norm = #lap.norm<rms>, eps = 1.0e-6 : f32} : tensor<?x256xf32> -> tensor<?x256xf32>, tensor<?x128xf32>
+  // CHECK: lap.fused_linear %{{.*}} norm(%{{.*}} : tensor<256xbf16>) norm_bias(%{{.*}} : tensor<256xbf16>) weights(%{{.*}} : tensor<256x256xbf16>) bias(%{{.*}} : tensor<256xbf16>) {eps = {{.*}} : f32, norm = #lap.norm<layer>}
+  %l = lap.fused_linear %x norm(%n : tensor<256xbf16>) norm_bias(%nb : tensor<256xbf16>) weights(%wq : tensor<256x256xbf16>)
+      bias(%b : tensor<256xbf16>) {norm = #lap.norm<layer>, eps = 1.0e-5 : f32} : tensor<?x256xf32> -> tensor<?x256xf32>
+  // CHECK: lap.fused_linear %{{.*}} weights({{.*}}) {epilogue = #lap.epilogue<gated_gelu>} : tensor<?x256xf32> -> tensor<?x128xf32>
+  %m = lap.fused_linear %x weights(%wk, %wk : tensor<128x256xbf16>, tensor<128x256xbf16>) {epilogue = #lap.epilogue<gated_gelu>}
+      : tensor<?x256xf32> -> tensor<?x128xf32>
+  // CHECK: lap.fused_linear %{{.*}} weights({{.*}}) {cap = 3.000000e+01 : f32, epilogue = #lap.epilogue<softcap>}
+  %s = lap.fused_linear %x weights(%wk : tensor<128x256xbf16>) {epilogue = #lap.epilogue<softcap>, cap = 30.0 : f32}
+      : tensor<?x256xf32> -> tensor<?x128xf32>
+  return
+}
+
+// CHECK-LABEL: func.func @layer
+func.func @layer(%c: !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, %q: tensor<?x256xf32>, %k: tensor<?x128xf32>,
+                 %v: tensor<?x128xf32>, %qn: tensor<32xbf16>, %kn: tensor<32xbf16>, %table: tensor<528x32xf32>, %past: index,
+                 %h: tensor<?x256xf32>, %x: tensor<?x256xf32>, %w: tensor<256xbf16>, %s: tensor<1xbf16>) {
+  // CHECK: lap.rope_kv_update %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {eps = {{.*}} : f32} : <heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>, tensor<?x128xf32>, tensor<32xbf16>, tensor<32xbf16>, tensor<528x32xf32>
+  %r = lap.rope_kv_update %c, %q, %k, %v, %qn, %kn, %table, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>, tensor<?x128xf32>, tensor<32xbf16>,
+        tensor<32xbf16>, tensor<528x32xf32>
+  // CHECK: lap.residual_norm %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}} : tensor<1xbf16>) {eps = {{.*}} : f32} : tensor<?x256xf32>, tensor<256xbf16>
+  %h2 = lap.residual_norm %h, %x, %w scale(%s : tensor<1xbf16>) {eps = 1.0e-6 : f32} : tensor<?x256xf32>, tensor<256xbf16>
+  return
+}
+
+// CHECK-LABEL: func.func @patch
+func.func @patch(%x: tensor<?x256xf32>, %w2: tensor<256xbf16>, %b2: tensor<256xbf16>, %xy: tensor<?x2xi32>,
+                 %table: tensor<1120x2x256xbf16>, %w3: tensor<256xbf16>, %b3: tensor<256xbf16>) {
+  // CHECK: lap.patch_embedding %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} {eps = {{.*}} : f32} : tensor<?x256xf32>, tensor<256xbf16>, tensor<256xbf16>, tensor<?x2xi32>, tensor<1120x2x256xbf16>, tensor<256xbf16>, tensor<256xbf16>
+  %p = lap.patch_embedding %x, %w2, %b2, %xy, %table, %w3, %b3 {eps = 1.0e-5 : f32}
+      : tensor<?x256xf32>, tensor<256xbf16>, tensor<256xbf16>, tensor<?x2xi32>, tensor<1120x2x256xbf16>, tensor<256xbf16>, tensor<256xbf16>
+  return
+}
+
+//===----------------------------------------------------------------------===//
+// Program level
+//===----------------------------------------------------------------------===//
+
+// CHECK-LABEL: lap.kernel @gelu(%{{.*}}: tensor<?x512xf32>) -> tensor<?x512xf32> {
+lap.kernel @gelu(%x: tensor<?x512xf32>) -> tensor<?x512xf32> {
+  %r = lap.gelu %x : tensor<?x512xf32>
+  // CHECK: lap.return %{{.*}} : tensor<?x512xf32>
+  lap.return %r : tensor<?x512xf32>
+}
+
+// CHECK-LABEL: lap.kernel @unpack(%{{.*}}: memref<131072xi8> {lap.layout = #lap.layout<rows16>}) {
+lap.kernel @unpack(%bytes: memref<131072xi8> {lap.layout = #lap.layout<rows16>}) {
+  // CHECK: lap.unpack %{{.*}} {layout = #lap.layout<rows16>} : memref<131072xi8> -> tensor<256x256xbf16>
+  %w = lap.unpack %bytes {layout = #lap.layout<rows16>} : memref<131072xi8> -> tensor<256x256xbf16>
+  // CHECK: lap.return{{$}}
+  lap.return
+}
+
+// CHECK-LABEL: func.func @program
+func.func @program(%x: tensor<?x512xf32>) {
+  // CHECK: lap.dispatch @gelu(%{{.*}}) : (tensor<?x512xf32>) -> tensor<?x512xf32>
+  %r = lap.dispatch @gelu(%x) : (tensor<?x512xf32>) -> tensor<?x512xf32>
+  // CHECK: lap.arena : memref<4096xi8>
+  %a = lap.arena : memref<4096xi8>
+  return
+}

@@ -1,0 +1,41 @@
+# The lit suite: .mlir files hold IR for lapidary-opt, .test files hold commands of the user's tools. Folders mirror the
+# source tree. `scripts/test lit` runs it; one test: lit -v build/test/compiler/fuse-norm-linear.mlir.
+#
+# Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16 and %tiny_q8_0 (compiled bundles),
+# %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `root`, `avx512`.
+import os
+
+import lit.formats
+
+config.name = "lapidary"
+config.test_format = lit.formats.ShTest(execute_external=True)
+# IR text is for tools that only a build with the compiler has.
+config.suffixes = [".test"] if config.runtimeOnly else [".mlir", ".test"]
+config.excludes = ["golden", "models", "fuzz"]
+config.test_source_root = config.sourceRoot
+config.test_exec_root = config.buildRoot
+
+config.environment["PATH"] = os.pathsep.join(
+    [config.tools, config.llvmTools, config.environment.get("PATH", os.environ.get("PATH", ""))]
+)
+# Two tests run at a time on a small machine: leave a core to the other one.
+config.environment["LAPIDARY_THREADS"] = "2"
+
+config.substitutions += [
+    ("%models", config.sourceRoot + "/models"),
+    ("%golden", config.sourceRoot + "/golden"),
+    ("%tools", config.sourceRoot + "/tools"),
+    ("%tiny_bf16", config.buildRoot + "/tiny-bf16.lap"),
+    ("%tiny_q8_0", config.buildRoot + "/tiny-q8_0.lap"),
+    ("%python", config.python),
+]
+
+if not config.runtimeOnly:
+    config.available_features.add("compiler")
+if os.path.exists(config.buildRoot + "/tiny-bf16.lap"):
+    config.available_features.add("bundles")
+if os.geteuid() == 0:
+    config.available_features.add("root")
+with open("/proc/cpuinfo") as cpuinfo:
+    if "avx512vnni" in cpuinfo.read() or "avx512_vnni" in cpuinfo.read():
+        config.available_features.add("avx512")

@@ -1,0 +1,255 @@
+// The C API as a C caller sees it: results, ownership in any order, struct
+// sizes of other versions, and what NULL gets.
+#include "test/runtime/TestBundle.h"
+
+#include "lapidary/lapidary.h"
+
+#include <gmock/gmock.h>
+
+#include <thread>
+
+namespace lapidary::synthetic {
+namespace {
+
+using testing::HasSubstr;
+
+class CApiTest : public testing::Test {
+protected:
+  void SetUp() override {
+    TestProgram program = makeProgram();
+    TemporaryFile file(writeBundle(program));
+    ASSERT_EQ(lapidary_bundle_open(file.path.c_str(), &bundle), LAPIDARY_OK)
+        << lapidary_error_message();
+    lapidary_session_options options = {};
+    options.size = sizeof(options);
+    options.context = 100;
+    options.threads = 2;
+    ASSERT_EQ(lapidary_session_create(bundle, &options, &session), LAPIDARY_OK)
+        << lapidary_error_message();
+  }
+  void TearDown() override {
+    lapidary_bundle_close(bundle); // first, on purpose
+    lapidary_session_destroy(session);
+  }
+  lapidary_bundle *bundle = nullptr;
+  lapidary_session *session = nullptr;
+};
+
+TEST_F(CApiTest, TellsTheModel) {
+  EXPECT_STREQ(lapidary_version(), LAPIDARY_VERSION);
+  lapidary_model_info info = {};
+  info.size = sizeof(info);
+  ASSERT_EQ(lapidary_bundle_model(bundle, &info), LAPIDARY_OK);
+  EXPECT_EQ(info.context, 256);
+  EXPECT_EQ(info.vocabulary, 48);
+  EXPECT_EQ(info.hidden, 8);
+  EXPECT_EQ(info.bos_token, bosToken);
+  EXPECT_EQ(info.image_token, imageToken);
+  EXPECT_EQ(info.video_token, videoToken);
+  EXPECT_EQ(info.audio_token, audioToken);
+  EXPECT_EQ(info.patch_values, 3);
+  EXPECT_EQ(info.frame_samples, 4);
+  // An older header's struct is filled as far as it goes.
+  lapidary_model_info older = {};
+  older.size = offsetof(lapidary_model_info, vocabulary);
+  older.vocabulary = -5;
+  ASSERT_EQ(lapidary_bundle_model(bundle, &older), LAPIDARY_OK);
+  EXPECT_EQ(older.context, 256);
+  EXPECT_EQ(older.vocabulary, -5);
+  EXPECT_EQ(lapidary_bundle_verify(bundle), LAPIDARY_OK);
+}
+
+TEST_F(CApiTest, Tokenizes) {
+  const char text[] = "t37t40";
+  int32_t ids[4] = {-1, -1, -1, -1};
+  size_t count = 0;
+  ASSERT_EQ(
+      lapidary_bundle_tokenize(bundle, text, strlen(text), nullptr, 0, &count),
+      LAPIDARY_OK);
+  std::vector<int32_t> all(count);
+  ASSERT_EQ(lapidary_bundle_tokenize(bundle, text, strlen(text), all.data(),
+                                     count, &count),
+            LAPIDARY_OK);
+  EXPECT_EQ(all.back(), stopToken); // special tokens in the text count as such
+  ASSERT_EQ(
+      lapidary_bundle_tokenize(bundle, text, strlen(text), ids, 1, &count),
+      LAPIDARY_OK);
+  EXPECT_EQ(count, all.size());
+  EXPECT_EQ(ids[1], -1);
+
+  const int32_t tokens[] = {37, 40, 38};
+  char out[16] = {};
+  size_t bytes = 0;
+  ASSERT_EQ(lapidary_bundle_detokenize(bundle, tokens, 3, 0, out, sizeof(out),
+                                       &bytes),
+            LAPIDARY_OK);
+  EXPECT_EQ(std::string(out, bytes), "t37t38");
+  ASSERT_EQ(lapidary_bundle_detokenize(bundle, tokens, 3, 1, out, 4, &bytes),
+            LAPIDARY_OK);
+  EXPECT_EQ(bytes, 9u);
+}
+
+TEST_F(CApiTest, StepsAndLogits) {
+  const float *logits = nullptr;
+  size_t count = 0;
+  EXPECT_EQ(lapidary_session_logits(session, &logits, &count),
+            LAPIDARY_INVALID_ARGUMENT);
+  const float patches[] = {1, 2, 3, 4, 5, 6}, frames[] = {1, 1, 1, 1};
+  const int32_t positions[] = {0, 0, 1, 0};
+  float image[16], sound[8];
+  ASSERT_EQ(lapidary_session_embed_image(session, patches, positions, 2, image),
+            LAPIDARY_OK);
+  ASSERT_EQ(lapidary_session_embed_audio(session, frames, 1, sound),
+            LAPIDARY_OK);
+  const lapidary_media media[] = {{image, 2}, {sound, 1}};
+  const int32_t tokens[] = {9, imageToken, imageToken, 9, audioToken};
+  ASSERT_EQ(lapidary_session_prefill(session, tokens, 5, media, 2), LAPIDARY_OK)
+      << lapidary_error_message();
+  ASSERT_EQ(lapidary_session_decode(session, 10), LAPIDARY_OK);
+  EXPECT_EQ(lapidary_session_position(session), 6);
+  ASSERT_EQ(lapidary_session_logits(session, &logits, &count), LAPIDARY_OK);
+  ASSERT_EQ(count, 48u);
+  EXPECT_EQ(logits[1], 9 + 6 + 16 + 9 + 4 + 10);
+  ASSERT_EQ(lapidary_session_reset(session), LAPIDARY_OK);
+  EXPECT_EQ(lapidary_session_position(session), 0);
+}
+
+TEST_F(CApiTest, Generates) {
+  struct Received {
+    std::string text;
+    int left = 100;
+  } received;
+  lapidary_generate_options options = {};
+  options.size = sizeof(options);
+  options.user = &received;
+  options.on_text = [](void *user, const char *text, size_t bytes) {
+    auto *into = static_cast<Received *>(user);
+    into->text.append(text, bytes);
+    return --into->left > 0 ? 1 : 0;
+  };
+  const int32_t tokens[] = {35};
+  int32_t ids[2];
+  lapidary_generate_result result = {};
+  result.size = sizeof(result);
+  ASSERT_EQ(lapidary_session_generate(session, tokens, 1, nullptr, 0, &options,
+                                      ids, 2, &result),
+            LAPIDARY_OK)
+      << lapidary_error_message();
+  EXPECT_EQ(received.text, "t36t37t38t39");
+  EXPECT_EQ(result.count, 5u);
+  EXPECT_EQ(result.finish, LAPIDARY_FINISH_STOP);
+  EXPECT_EQ(ids[1], 37);
+  received = {"", 2};
+  ASSERT_EQ(lapidary_session_generate(session, tokens, 1, nullptr, 0, &options,
+                                      nullptr, 0, &result),
+            LAPIDARY_OK);
+  EXPECT_EQ(result.finish, LAPIDARY_FINISH_CANCELLED);
+  EXPECT_EQ(received.text, "t36t37");
+  options.max_tokens = 1;
+  received = {};
+  ASSERT_EQ(lapidary_session_generate(session, tokens, 1, nullptr, 0, &options,
+                                      nullptr, 0, &result),
+            LAPIDARY_OK);
+  EXPECT_EQ(result.finish, LAPIDARY_FINISH_LENGTH);
+  EXPECT_EQ(lapidary_session_generate(session, tokens, 1, nullptr, 0, nullptr,
+                                      nullptr, 0, nullptr),
+            LAPIDARY_OK);
+}
+
+TEST_F(CApiTest, CancelStopsOneCall) {
+  const int32_t tokens[] = {35};
+  lapidary_session_cancel(session);
+  EXPECT_EQ(lapidary_session_prefill(session, tokens, 1, nullptr, 0),
+            LAPIDARY_CANCELLED);
+  EXPECT_EQ(lapidary_session_prefill(session, tokens, 1, nullptr, 0),
+            LAPIDARY_OK);
+  lapidary_session_cancel(session);
+  lapidary_generate_result result = {};
+  result.size = sizeof(result);
+  EXPECT_EQ(lapidary_session_generate(session, tokens, 1, nullptr, 0, nullptr,
+                                      nullptr, 0, &result),
+            LAPIDARY_OK);
+  EXPECT_EQ(result.finish, LAPIDARY_FINISH_CANCELLED);
+  EXPECT_EQ(lapidary_session_decode(session, 9), LAPIDARY_OK);
+}
+
+TEST_F(CApiTest, ReadsStructsOfOtherVersions) {
+  struct {
+    lapidary_session_options known;
+    int64_t later;
+  } newer = {};
+  newer.known.size = sizeof(newer);
+  lapidary_session *made = nullptr;
+  ASSERT_EQ(lapidary_session_create(bundle, &newer.known, &made),
+            LAPIDARY_OK); // a later field at its default
+  lapidary_session_destroy(made);
+  newer.later = 1;
+  EXPECT_EQ(lapidary_session_create(bundle, &newer.known, &made),
+            LAPIDARY_UNSUPPORTED);
+  newer.known.size = 0;
+  EXPECT_EQ(lapidary_session_create(bundle, &newer.known, &made),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_THAT(lapidary_error_message(), HasSubstr("options->size is 0"));
+  newer.known.size = sizeof(newer.known);
+  newer.known.device = "abacus";
+  EXPECT_EQ(lapidary_session_create(bundle, &newer.known, &made),
+            LAPIDARY_UNSUPPORTED);
+}
+
+TEST_F(CApiTest, RefusesNull) {
+  lapidary_bundle *none = nullptr;
+  size_t count = 0;
+  int32_t token = 8;
+  float value = 0;
+  EXPECT_EQ(lapidary_bundle_open(nullptr, &none), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_bundle_open("/nonexistent", nullptr),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_bundle_open("/nonexistent", &none), LAPIDARY_NOT_FOUND);
+  EXPECT_EQ(none, nullptr);
+  EXPECT_EQ(lapidary_bundle_verify(nullptr), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_bundle_model(bundle, nullptr), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_bundle_tokenize(bundle, nullptr, 1, nullptr, 0, &count),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_bundle_tokenize(bundle, "a", 1, nullptr, 1, &count),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(
+      lapidary_bundle_detokenize(bundle, nullptr, 1, 0, nullptr, 0, &count),
+      LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_create(nullptr, nullptr, &session),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_prefill(nullptr, &token, 1, nullptr, 0),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_prefill(session, nullptr, 1, nullptr, 0),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_prefill(session, &token, 1, nullptr, 1),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_prefill(session, nullptr, 0, nullptr, 0),
+            LAPIDARY_INVALID_ARGUMENT);
+  const lapidary_media bad[] = {{nullptr, 1}},
+                       enormous[] = {{&value, SIZE_MAX / 2}};
+  EXPECT_EQ(lapidary_session_prefill(session, &token, 1, bad, 1),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_prefill(session, &token, 1, enormous, 1),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_decode(nullptr, 8), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_embed_image(session, &value, nullptr, 1, &value),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_embed_audio(session, &value, SIZE_MAX / 2, &value),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_logits(session, nullptr, &count),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_position(nullptr), -1);
+  EXPECT_EQ(lapidary_session_reset(nullptr), LAPIDARY_INVALID_ARGUMENT);
+  lapidary_session_cancel(nullptr);
+  lapidary_bundle_close(nullptr);
+  lapidary_session_destroy(nullptr);
+}
+
+TEST_F(CApiTest, ErrorsBelongToTheirThread) {
+  EXPECT_EQ(lapidary_session_decode(session, -7), LAPIDARY_INVALID_ARGUMENT);
+  std::thread([] { EXPECT_STREQ(lapidary_error_message(), ""); }).join();
+  EXPECT_THAT(lapidary_error_message(), HasSubstr("-7"));
+}
+
+} // namespace
+} // namespace lapidary::synthetic

@@ -1,0 +1,277 @@
+// Generation end to end on the synthetic model, which answers every token with
+// the next one up to the stop token; and the self-tests and the C API, which
+// stand on the same steps.
+#include "test/runtime/TestBundle.h"
+
+#include "runtime/model/Generator.h"
+#include "runtime/model/SelfTest.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+namespace lapidary::synthetic {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class GeneratorTest : public testing::Test {
+protected:
+  void open(TestProgram program = makeProgram(),
+            const SessionOptions &options = {}) {
+    bundle = openBundle(std::move(program));
+    auto made = Session::create(bundle, options);
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    session = *std::move(made);
+    auto table = Tokenizer::create(bundle->segment(0));
+    ASSERT_TRUE(table.ok()) << table.status().message();
+    tokenizer.emplace(*std::move(table));
+  }
+  GenerateResult run(const std::vector<int32_t> &tokens,
+                     const GenerateOptions &options) {
+    auto result = generate(*session, *tokenizer, {tokens, {}}, options);
+    EXPECT_TRUE(result.ok()) << result.status().message();
+    return result.ok() ? *std::move(result) : GenerateResult();
+  }
+
+  std::shared_ptr<const Bundle> bundle;
+  std::unique_ptr<Session> session;
+  std::optional<Tokenizer> tokenizer;
+};
+
+TEST_F(GeneratorTest, AnswersUntilTheStopToken) {
+  open();
+  std::string streamed;
+  GenerateOptions options;
+  options.onText = [&](std::string_view text) {
+    return streamed += text, true;
+  };
+  options.logprobs = 2;
+  GenerateResult result = run({bosToken, 20, 36}, options);
+  EXPECT_THAT(result.promptIds, ElementsAre(bosToken, 20, 36));
+  EXPECT_THAT(result.ids, ElementsAre(37, 38, 39, 40));
+  EXPECT_EQ(result.text, "t37t38t39");
+  EXPECT_EQ(streamed, result.text);
+  EXPECT_EQ(result.finishReason, "stop");
+  ASSERT_EQ(result.logprobs.size(), 4u);
+  EXPECT_EQ(result.logprobs[0].size(), 2u);
+  EXPECT_EQ(result.logprobs[0][0].id, 37);
+  EXPECT_NEAR(result.logprobs[0][0].logprob, 0, 1e-6);
+  EXPECT_EQ(session->position(), 6); // the stop token is not in the state
+  EXPECT_GT(result.prefillSeconds, 0);
+  EXPECT_GT(result.decodeSeconds, 0);
+  EXPECT_EQ(result.embedSeconds, 0);
+}
+
+TEST_F(GeneratorTest, ShowsSpecialTokensWhenAsked) {
+  open();
+  GenerateOptions options;
+  options.specialTokens = true;
+  EXPECT_EQ(run({38}, options).text, "t39t40");
+}
+
+TEST_F(GeneratorTest, SkipsSuppressedTokens) {
+  TestProgram program = makeProgram();
+  program.stop = {stopToken};
+  program.suppress = {37};
+  open(program);
+  // After 36 both 36 and 38 are next best; the lower id wins, so it goes round
+  // until the length ends.
+  GenerateOptions options;
+  options.maxTokens = 5;
+  GenerateResult result = run({36}, options);
+  EXPECT_THAT(result.ids, testing::Not(testing::Contains(37)));
+  EXPECT_EQ(result.finishReason, "length");
+}
+
+TEST_F(GeneratorTest, EndsAtMaxTokensAndAtTheContextsEnd) {
+  open();
+  GenerateOptions options;
+  options.maxTokens = 2;
+  GenerateResult result = run({10}, options);
+  EXPECT_THAT(result.ids, ElementsAre(11, 12));
+  EXPECT_EQ(result.finishReason, "length");
+
+  open(makeProgram(), {.context = 5});
+  result = run({8, 9, 10}, {});
+  EXPECT_THAT(
+      result.ids,
+      ElementsAre(
+          11, 12,
+          13)); // two of them fit into the state, the third needs no place
+  EXPECT_EQ(result.finishReason, "length");
+  EXPECT_EQ(session->position(), 5);
+}
+
+TEST_F(GeneratorTest, NeverStreamsHalfACharacter) {
+  TestProgram program = makeProgram();
+  program.suppress.clear();
+  open(program);
+  std::vector<std::string> parts;
+  GenerateOptions options;
+  options.maxTokens = 2;
+  options.onText = [&](std::string_view text) {
+    return parts.emplace_back(text), true;
+  };
+  GenerateResult result = run({45}, options);
+  EXPECT_THAT(result.ids, ElementsAre(46, 47));
+  EXPECT_THAT(parts, ElementsAre("é"));
+  // Cut in the middle, the rest is replaced at the end, and streamed and
+  // returned text agree.
+  session->reset();
+  parts.clear();
+  options.maxTokens = 1;
+  result = run({45}, options);
+  EXPECT_EQ(result.text, "\uFFFD");
+  EXPECT_THAT(parts, ElementsAre("\uFFFD"));
+}
+
+TEST_F(GeneratorTest, StopsWhenTheReceiverOrTheFlagSaysSo) {
+  open();
+  GenerateOptions options;
+  options.onText = [](std::string_view text) { return text != "t15"; };
+  GenerateResult result = run({10}, options);
+  EXPECT_EQ(result.finishReason, "cancelled");
+  EXPECT_EQ(result.text, "t11t12t13t14t15");
+
+  std::atomic<bool> cancel = false;
+  options.cancel = &cancel;
+  options.onText = [&](std::string_view text) {
+    return cancel = text == "t13", true;
+  };
+  session->reset();
+  result = run({10}, options);
+  EXPECT_EQ(result.finishReason, "cancelled");
+  EXPECT_THAT(result.ids, ElementsAre(11, 12, 13));
+  session->reset();
+  result =
+      run({10}, options); // the flag is still set: not even the prompt goes in
+  EXPECT_EQ(result.finishReason, "cancelled");
+  EXPECT_TRUE(result.ids.empty());
+  EXPECT_EQ(session->cancelFlag(), nullptr);
+}
+
+TEST_F(GeneratorTest, EmbedsMedia) {
+  open();
+  std::vector<float> patches = {1, 2, 3, 4, 5, 6}, frames = {1, 1, 1, 1},
+                     ready(hidden, 9);
+  std::vector<int32_t> positions = {0, 0, 1, 0};
+  std::vector<int32_t> tokens = {9,          imageToken, imageToken, 9,
+                                 audioToken, imageToken, 9};
+  GenerateInput input{
+      tokens,
+      {MediaInput{.patches = patches,
+                  .positions = positions,
+                  .frames = {},
+                  .embeddings = {}},
+       MediaInput{
+           .patches = {}, .positions = {}, .frames = frames, .embeddings = {}},
+       MediaInput{
+           .patches = {}, .positions = {}, .frames = {}, .embeddings = ready}}};
+  GenerateOptions options;
+  options.maxTokens = 1;
+  auto result = generate(*session, *tokenizer, input, options);
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  // Values: 9, 6, 16, 9, 4, 9, 9; logit 1 is their sum.
+  EXPECT_EQ(session->logits()[1], 62);
+  EXPECT_GT(result->embedSeconds, 0);
+  input.media[2].frames = frames;
+  EXPECT_THAT(generate(*session, *tokenizer, input, options).status().message(),
+              HasSubstr("one of them"));
+  input.media.resize(2);
+  EXPECT_THAT(generate(*session, *tokenizer, input, options).status().message(),
+              HasSubstr("3 embeddings"));
+}
+
+TEST_F(GeneratorTest, RefusesNanWeights) {
+  TestProgram program = makeProgram();
+  float nan = NAN;
+  std::memcpy(program.segments[2].bytes.data() + 20 * hidden * 4, &nan, 4);
+  open(program);
+  std::vector<int32_t> tokens = {20};
+  Status status = generate(*session, *tokenizer, {tokens, {}}, {}).status();
+  EXPECT_EQ(status.getCode(), StatusCode::InvalidData);
+  EXPECT_THAT(status.message(), HasSubstr("not finite"));
+  // The caches forget it.
+  session->reset();
+  EXPECT_THAT(run({36}, {}).ids, ElementsAre(37, 38, 39, 40));
+}
+
+TEST_F(GeneratorTest, RefusesBadOptions) {
+  open();
+  std::vector<int32_t> tokens = {20};
+  GenerateOptions options;
+  options.maxTokens = -1;
+  EXPECT_FALSE(generate(*session, *tokenizer, {tokens, {}}, options).ok());
+  options = {};
+  options.logprobs = -1;
+  EXPECT_FALSE(generate(*session, *tokenizer, {tokens, {}}, options).ok());
+  EXPECT_THAT(generate(*session, *tokenizer, {{}, {}}, {}).status().message(),
+              HasSubstr("empty"));
+}
+
+TEST_F(GeneratorTest, SuggestsTheModelsSampling) {
+  open();
+  SamplerOptions options = suggestedSampling(*bundle->program().model());
+  EXPECT_EQ(options.temperature, 1);
+  EXPECT_EQ(options.topK, 64);
+  EXPECT_EQ(options.topP, 0.95f);
+}
+
+TestProgram withSelfTests() {
+  TestProgram program = makeProgram();
+  // Logits 1 and 3 are the sum of values and the position.
+  program.selfTests = {
+      {"text", {8, 9}, {}, {}, {1, 3}, {}, {}, {}, {17, 1}},
+      {"decode", {8, 9}, {}, {10, 11}, {1, 3}, {}, {}, {}, {38, 3}},
+      {"image",
+       {8, imageToken, imageToken},
+       {0, 0, 1, 0},
+       {},
+       {1},
+       {1, 2, 3, 4, 5, 6},
+       {},
+       {6, 306, 606, 116, 416, 716},
+       {30},
+       3},
+  };
+  return program;
+}
+
+TEST(SelfTests, PassOnARightDevice) {
+  auto results = runSelfTests(openBundle(withSelfTests()));
+  ASSERT_TRUE(results.ok()) << results.status().message();
+  ASSERT_EQ(results->size(), 3u);
+  EXPECT_EQ((*results)[0].name, "text");
+  for (const SelfTestResult &result : *results) {
+    EXPECT_TRUE(result.pass) << result.name << " " << result.worst;
+    EXPECT_EQ(result.worst, 0);
+    EXPECT_EQ(result.bound, 1e-3f);
+  }
+}
+
+TEST(SelfTests, FailOnWrongNumbers) {
+  TestProgram program = withSelfTests();
+  program.selfTests[0].logits[1] += 0.5f;
+  program.selfTests[2].embeddings[2] += 60;
+  auto results = runSelfTests(openBundle(program));
+  ASSERT_TRUE(results.ok()) << results.status().message();
+  EXPECT_FALSE((*results)[0].pass);
+  EXPECT_EQ((*results)[0].logitsError, 0.5);
+  EXPECT_TRUE((*results)[1].pass);
+  EXPECT_FALSE((*results)[2].pass);
+  double rms = std::sqrt(
+      (36. + 306 * 306 + 666 * 666 + 116 * 116 + 416 * 416 + 716 * 716) / 6);
+  EXPECT_NEAR((*results)[2].embeddingsError, 60 / rms, 1e-9);
+
+  // NaN is a failure too, not a pass by comparison.
+  float nan = NAN;
+  std::memcpy(program.segments[2].bytes.data() + 10 * hidden * 4, &nan, 4);
+  results = runSelfTests(openBundle(program));
+  ASSERT_TRUE(results.ok());
+  EXPECT_FALSE((*results)[1].pass);
+}
+
+} // namespace
+} // namespace lapidary::synthetic

@@ -1,0 +1,102 @@
+// Compiles one kernel from IR text and calls it through the runtime's ABI.
+#pragma once
+
+#include "targets/cpu/CodeGeneration.h"
+
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Parser/Parser.h"
+#include "gtest/gtest.h"
+
+#include <cstring>
+
+#include <cstdlib>
+#include <dlfcn.h>
+#include <fstream>
+#include <unistd.h>
+
+namespace mlir::lap::cpu {
+
+/// True when this machine runs the variant's code.
+inline bool canRun(const CpuVariant &variant) {
+  __builtin_cpu_init();
+  return variant.vectorBits == 512 ? __builtin_cpu_supports("x86-64-v4")
+                                   : __builtin_cpu_supports("x86-64-v3");
+}
+
+class CompiledKernel {
+public:
+  using Function = void (*)(void *const *, const int64_t *, void *, int64_t,
+                            int64_t);
+
+  /// `text` holds one lap.kernel named @kernel, and schemes.
+  CompiledKernel(const std::string &text, const CpuVariant &variant) {
+    MLIRContext context;
+    context.loadDialect<LapDialect, func::FuncDialect,
+                        bufferization::BufferizationDialect>();
+    OwningOpRef<ModuleOp> module =
+        parseSourceString<ModuleOp>(text, ParserConfig(&context));
+    if (!module) {
+      ADD_FAILURE() << "cannot parse " << text;
+      return;
+    }
+    PassManager passes(&context);
+    buildCodePipeline(passes, variant);
+    // What is lowered carries its extents; read them before LLVM drops them.
+    if (failed(passes.run(*module))) {
+      ADD_FAILURE() << "cannot lower " << text;
+      return;
+    }
+    info = getKernelInfo(*module).lookup("kernel");
+    llvm::LLVMContext llvmContext;
+    auto llvmModule = generateLlvm(*module, variant, llvmContext);
+    auto object = generateSharedObject(**llvmModule, variant);
+    if (failed(object)) {
+      ADD_FAILURE() << "no shared object";
+      return;
+    }
+    char path[] = "/tmp/lapidary-kernel-XXXXXX";
+    int file = mkstemp(path);
+    EXPECT_EQ(write(file, object->data(), object->size()),
+              static_cast<ssize_t>(object->size()));
+    close(file);
+    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    unlink(path);
+    if (library)
+      function = reinterpret_cast<Function>(dlsym(library, "kernel"));
+    if (!function)
+      ADD_FAILURE() << "cannot load the kernel: " << dlerror();
+  }
+  ~CompiledKernel() {
+    if (library)
+      dlclose(library);
+  }
+  CompiledKernel(const CompiledKernel &) = delete;
+
+  /// Runs all tiles, in `parts` calls, each with its own scratch.
+  void run(std::vector<void *> buffers, int64_t tokens, int64_t past = 0,
+           int64_t chunk = 16, int64_t parts = 3) {
+    ASSERT_TRUE(function);
+    auto evaluate = [&](Extent extent) {
+      return extent.constant + extent.perToken * tokens;
+    };
+    int64_t sizes[] = {tokens, past, chunk};
+    int64_t tiles = evaluate(info.tiles);
+    size_t scratchBytes = (evaluate(info.scratch) + 127) / 64 * 64;
+    for (int64_t part = 0; part < parts; ++part) {
+      void *scratch = aligned_alloc(64, scratchBytes);
+      std::memset(scratch, 0xff, scratchBytes); // NaNs: must not be read.
+      function(buffers.data(), sizes, scratch, tiles * part / parts,
+               tiles * (part + 1) / parts);
+      free(scratch);
+    }
+  }
+
+  KernelInfo info;
+
+private:
+  void *library = nullptr;
+  Function function = nullptr;
+};
+
+} // namespace mlir::lap::cpu

@@ -1,0 +1,229 @@
+// The whole way from a checkpoint to a bundle.
+#include "tools/compile/Compile.h"
+
+#include "compiler/BundleWriter.h"
+#include "compiler/SelfTestData.h"
+#include "frontends/formats/TokenizerJson.h"
+#include "frontends/safetensors/Importer.h"
+#include "targets/cpu/CodeGeneration.h"
+#include "targets/cpu/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Support/FileUtilities.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+
+namespace {
+
+class Compiler {
+public:
+  Compiler(MLIRContext &context, const CompileOptions &options)
+      : context(context), options(options) {}
+  LogicalResult run();
+
+private:
+  InFlightDiagnostic error() {
+    return emitError(UnknownLoc::get(&context));
+  }
+  LogicalResult check(const lapidary::Status &status) {
+    return status.ok() ? success() : LogicalResult(error() << status.message());
+  }
+  void report(StringRef what, double done) {
+    if (options.progress)
+      options.progress(what, done);
+  }
+  LogicalResult checkQuant();
+  LogicalResult runPasses(ModuleOp module,
+                          function_ref<void(OpPassManager &)> build);
+  LogicalResult print(function_ref<void(llvm::raw_ostream &)> write);
+  LogicalResult emitModule(ModuleOp module) {
+    return print([&](llvm::raw_ostream &out) { module.print(out); });
+  }
+  LogicalResult generateCode();
+  LogicalResult emitCode();
+  LogicalResult writeFile();
+
+  MLIRContext &context;
+  const CompileOptions &options;
+  ImportedModel model;
+  TargetCode code;
+  std::vector<SelfTestData> selfTests;
+};
+
+} // namespace
+
+/// A floating point `--quant` says what the checkpoint already has.
+LogicalResult Compiler::checkQuant() {
+  if (options.quant != "bf16" && options.quant != "f16" &&
+      options.quant != "f32")
+    return success();
+  for (auto weight : model.module->getOps<WeightOp>()) {
+    auto type = cast<RankedTensorType>(weight.getType());
+    Type element = type.getElementType();
+    StringRef format = element.isF32()   ? "f32"
+                       : element.isF16() ? "f16"
+                                         : "bf16";
+    if (type.getRank() == 2 && format != options.quant)
+      return error() << "--quant " << options.quant << ": "
+                     << weight.getSymName() << " is stored as " << format
+                     << "; leave --quant out to keep the checkpoint's formats";
+  }
+  return success();
+}
+
+LogicalResult
+Compiler::runPasses(ModuleOp module,
+                    function_ref<void(OpPassManager &)> build) {
+  PassManager passes(&context);
+  if (failed(applyPassManagerCLOptions(passes)))
+    return failure();
+  applyDefaultTimingPassManagerCLOptions(passes);
+  build(passes);
+  return passes.run(module);
+}
+
+LogicalResult
+Compiler::print(function_ref<void(llvm::raw_ostream &)> write) {
+  std::string message;
+  auto file = openOutputFile(
+      options.output.empty() ? "-" : StringRef(options.output), &message);
+  if (!file)
+    return error() << message;
+  write(file->os());
+  file->keep();
+  return success();
+}
+
+LogicalResult Compiler::generateCode() {
+  code.device = "cpu";
+  code.architecture = "x86_64";
+  auto variants = cpu::getX86Variants();
+  for (auto [number, variant] : llvm::enumerate(variants)) {
+    report("compiling kernels", static_cast<double>(number) / variants.size());
+    OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
+    if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
+          cpu::buildCodePipeline(passes, variant);
+        })))
+      return failure();
+    code.kernels = cpu::getKernelInfo(*kernels);
+    llvm::LLVMContext llvmContext;
+    auto module = cpu::generateLlvm(*kernels, variant, llvmContext);
+    if (failed(module))
+      return failure();
+    auto object = cpu::generateSharedObject(**module, variant);
+    if (failed(object))
+      return failure();
+    TargetCode::Variant entry{variant.blocking.name.str(), {}, *object};
+    for (StringRef feature : variant.features)
+      entry.features.push_back(feature.str());
+    code.variants.push_back(std::move(entry));
+  }
+  return success();
+}
+
+LogicalResult Compiler::emitCode() {
+  const cpu::CpuVariant *variant = cpu::findVariant(options.variant);
+  if (!variant)
+    return error() << "--variant " << options.variant
+                   << " is unknown, expected avx512 or avx2";
+  OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
+  if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
+        cpu::buildCodePipeline(passes, *variant);
+      })))
+    return failure();
+  llvm::LLVMContext llvmContext;
+  auto module = cpu::generateLlvm(*kernels, *variant, llvmContext);
+  if (failed(module))
+    return failure();
+  if (*options.emit == Phase::Llvm)
+    return print(
+        [&](llvm::raw_ostream &out) { (*module)->print(out, nullptr); });
+  auto assembly = cpu::generateAssembly(**module, *variant);
+  if (failed(assembly))
+    return failure();
+  return print([&](llvm::raw_ostream &out) { out << *assembly; });
+}
+
+LogicalResult Compiler::writeFile() {
+  llvm::SmallString<128> path(options.checkpoint);
+  llvm::sys::path::append(path, "tokenizer.json");
+  auto file = llvm::MemoryBuffer::getFile(path);
+  if (!file)
+    return error() << "cannot read " << path << ": "
+                   << file.getError().message();
+  auto tokenizer = lapidary::compileTokenizer((*file)->getBuffer().str(),
+                                              path.str().str());
+  if (failed(check(tokenizer.status())))
+    return failure();
+  BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
+                         code,          *tokenizer,   selfTests};
+  return check(writeBundle(
+      options.output, inputs, [&](uint64_t done, uint64_t total) {
+        report("writing weights",
+               static_cast<double>(done) / static_cast<double>(total));
+        return !options.cancel || !*options.cancel;
+      }));
+}
+
+LogicalResult Compiler::run() {
+  if (options.target != "cpu")
+    return error() << "--target " << options.target
+                   << " is not built in, expected cpu";
+  FailureOr<ImportedModel> imported =
+      importCheckpoint(&context, options.checkpoint);
+  if (failed(imported))
+    return failure();
+  model = std::move(*imported);
+  if (failed(checkQuant()))
+    return failure();
+  if (options.emit == Phase::Model)
+    return emitModule(*model.module);
+
+  bool quantized = !options.quant.empty() && options.quant != "bf16" &&
+                   options.quant != "f16" && options.quant != "f32";
+  OwningOpRef<ModuleOp> reference;
+  if (!options.emit)
+    reference = model.module->clone();
+  PipelineOptions pipeline;
+  if (quantized)
+    pipeline.scheme = options.quant;
+  if (failed(runPasses(*model.module, [&](OpPassManager &passes) {
+        buildKernelPipeline(passes, pipeline);
+        passes.addPass(cpu::createAssignLayoutsPass());
+      })))
+    return failure();
+  if (options.emit == Phase::Kernels)
+    return emitModule(*model.module);
+  if (failed(runPasses(*model.module, buildProgramPipeline)))
+    return failure();
+  if (options.emit == Phase::Program)
+    return emitModule(*model.module);
+  if (options.emit)
+    return emitCode();
+
+  if (failed(generateCode()))
+    return failure();
+  report("computing the self-test", 0);
+  auto tests = computeSelfTests(*reference, model.config, *model.checkpoint,
+                                quantized);
+  if (failed(tests))
+    return failure();
+  selfTests = std::move(*tests);
+  return writeFile();
+}
+
+LogicalResult mlir::lap::compile(MLIRContext &context,
+                                 const CompileOptions &options) {
+  context.loadDialect<arith::ArithDialect,
+                      bufferization::BufferizationDialect, func::FuncDialect,
+                      LapDialect, memref::MemRefDialect>();
+  return Compiler(context, options).run();
+}

@@ -1,0 +1,146 @@
+// lapidary-compile: the `lapidary compile` command. A program of its own, so
+// that running a bundle does not load LLVM.
+#include "tools/compile/Compile.h"
+
+#include "mlir/IR/AsmState.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Process.h"
+#include "llvm/Support/WithColor.h"
+
+#include <csignal>
+#include <unistd.h>
+
+using namespace mlir;
+using namespace mlir::lap;
+
+static std::atomic<bool> interrupted = false;
+
+static void onInterrupt(int) {
+  // A second ^C ends the process at once; the unfinished file stays under its
+  // temporary name then.
+  if (interrupted.exchange(true))
+    _exit(130);
+}
+
+/// A line that says what is being done, on a terminal only.
+static void showProgress(StringRef what, double done) {
+  static int shown = -1;
+  static std::string last;
+  int percent = static_cast<int>(done * 100);
+  if (last == what && percent == shown)
+    return;
+  shown = percent;
+  last = what.str();
+  constexpr int width = 30;
+  int filled = percent * width / 100;
+  llvm::errs() << "\r" << std::string(filled, '#')
+               << std::string(width - filled, '.') << " " << percent << "% "
+               << what << "\x1b[K";
+}
+
+/// Prints an error as a user reads it; only IR text has useful locations.
+static LogicalResult printDiagnostic(Diagnostic &diagnostic) {
+  auto severity = diagnostic.getSeverity();
+  if (severity == DiagnosticSeverity::Error)
+    llvm::WithColor::error(llvm::errs());
+  else if (severity == DiagnosticSeverity::Warning)
+    llvm::WithColor::warning(llvm::errs());
+  else
+    llvm::WithColor::note(llvm::errs());
+  if (auto location = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
+    llvm::errs() << location.getFilename().getValue() << ": ";
+  llvm::errs() << diagnostic << "\n";
+  return success();
+}
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  namespace cl = llvm::cl;
+  cl::OptionCategory category("lapidary compile");
+  cl::opt<std::string> checkpoint(
+      cl::Positional, cl::value_desc("CHECKPOINT"), cl::cat(category),
+      cl::desc("<checkpoint: a Hugging Face folder>"));
+  cl::opt<std::string> output("o", cl::value_desc("FILE"), cl::cat(category),
+                              cl::desc("The bundle to write; - with --emit"));
+  cl::opt<std::string> target(
+      "target", cl::value_desc("cpu"), cl::init("cpu"), cl::cat(category),
+      cl::desc("The device to compile for (default: cpu)"));
+  cl::opt<std::string> quant(
+      "quant", cl::value_desc("bf16|q8_0"), cl::cat(category),
+      cl::desc("How matrices are stored (default: as the checkpoint has them)"));
+  cl::opt<std::string> emit(
+      "emit", cl::value_desc(listPhases("|")), cl::cat(category),
+      cl::desc("Print this stage instead of writing a bundle"));
+  cl::opt<std::string> variant(
+      "variant", cl::value_desc("avx512|avx2"), cl::init("avx512"),
+      cl::cat(category), cl::desc("Whose code --emit=llvm and --emit=asm show"));
+  registerAsmPrinterCLOptions();
+  registerMLIRContextCLOptions();
+  registerPassManagerCLOptions();
+  registerDefaultTimingManagerCLOptions();
+  cl::HideUnrelatedOptions(category);
+  cl::SetVersionPrinter([](llvm::raw_ostream &out) {
+    out << "lapidary " LAPIDARY_VERSION " (LLVM " LLVM_VERSION_STRING ")\n";
+  });
+  // LLVM exits with 1 for a wrong option; ours is 2, so errors are collected.
+  std::string messages;
+  llvm::raw_string_ostream stream(messages);
+  bool parsed = cl::ParseCommandLineOptions(
+      argc, argv,
+      "Compiles a checkpoint to a bundle.\n\n"
+      "  lapidary compile gemma-4-12b --quant q8_0 -o gemma.lap\n",
+      &stream);
+  auto usageError = [](const llvm::Twine &what) {
+    llvm::WithColor::error(llvm::errs())
+        << what << "\nRun 'lapidary compile --help' for the options.\n";
+    return 2;
+  };
+  if (!parsed)
+    return usageError(StringRef(stream.str()).trim());
+  if (checkpoint.empty())
+    return usageError("no checkpoint folder given");
+  CompileOptions options;
+  if (!emit.empty()) {
+    options.emit = parsePhase(emit);
+    if (!options.emit)
+      return usageError("--emit " + emit + " is unknown, expected " +
+                        listPhases(", "));
+  } else if (output.empty() || output == "-") {
+    return usageError("no bundle to write: add -o FILE");
+  }
+  if (quant.getNumOccurrences() && quant != "bf16" && quant != "f16" &&
+      quant != "f32" && quant != "q8_0")
+    return usageError("--quant " + quant +
+                      " is unknown, expected bf16, f16, f32 or q8_0");
+  options.checkpoint = checkpoint;
+  options.output = output;
+  options.target = target;
+  options.quant = quant;
+  options.variant = variant;
+  options.cancel = &interrupted;
+  bool terminal = llvm::sys::Process::StandardErrIsDisplayed();
+  if (terminal)
+    options.progress = showProgress;
+
+  struct sigaction action = {};
+  action.sa_handler = onInterrupt;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  signal(SIGXFSZ, SIG_IGN); // A file size limit is an error of write.
+
+  MLIRContext context;
+  context.getDiagEngine().registerHandler([&](Diagnostic &diagnostic) {
+    if (terminal)
+      llvm::errs() << "\r\x1b[K";
+    return printDiagnostic(diagnostic);
+  });
+  LogicalResult result = compile(context, options);
+  if (terminal)
+    llvm::errs() << "\r\x1b[K";
+  if (interrupted)
+    return 130;
+  return failed(result) ? 1 : 0;
+}

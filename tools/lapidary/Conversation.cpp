@@ -1,0 +1,157 @@
+// Media are read before anything is computed, so that a bad file costs no time.
+#include "tools/lapidary/Conversation.h"
+
+#include "runtime/media/Audio.h"
+#include "runtime/media/ImagePreprocess.h"
+#include "runtime/media/Video.h"
+
+namespace lapidary::cli {
+
+namespace {
+
+/// Media as they fill placeholders: the tokens each takes, and the items behind
+/// them.
+struct LoadedMedia {
+  std::vector<MediaTokens> tokens;
+  std::vector<PreparedPrompt::Item> items;
+};
+
+Status missingModality(const schema::Model &model, const MediaFile &file) {
+  return unsupported(
+      "model '" + model.name()->str() + "' takes no " + mediaName(file.kind) +
+      ", so '" + file.path +
+      "' cannot be given to it (lapidary inspect shows what a bundle takes)");
+}
+
+Status inFile(const Status &status, const MediaFile &file) {
+  if (status.message().find(file.path) != std::string::npos)
+    return status;
+  return {status.getCode(), std::string(mediaName(file.kind)) + " '" +
+                                file.path + "': " + status.message()};
+}
+
+PreparedPrompt::Item takeItem(ImagePatches &&patches) {
+  PreparedPrompt::Item item;
+  item.pixels = std::move(patches.pixels);
+  item.positions = std::move(patches.positions);
+  return item;
+}
+
+Status loadImage(const schema::Vision &vision, const MediaFile &file,
+                 LoadedMedia &loaded) {
+  const Image image = LAPIDARY_TRY(readImage(file.path));
+  const int32_t budget =
+      file.imageTokens > 0 ? file.imageTokens : vision.max_soft_tokens();
+  ImagePatches patches =
+      LAPIDARY_TRY(preprocessImage(image, vision.patch_size(), budget));
+  loaded.tokens.push_back({MediaKind::Image, patches.count(), {}});
+  loaded.items.push_back(takeItem(std::move(patches)));
+  return {};
+}
+
+Status loadAudio(const schema::Audio &audio, const MediaFile &file,
+                 LoadedMedia &loaded) {
+  const double longest = static_cast<double>(audio.max_tokens()) *
+                         audio.samples_per_token() /
+                         static_cast<double>(audio.rate());
+  const std::vector<float> samples =
+      LAPIDARY_TRY(readAudio(file.path, audio.rate(), longest));
+  AudioFrames frames = LAPIDARY_TRY(
+      preprocessAudio(samples, audio.samples_per_token(), audio.max_tokens()));
+  loaded.tokens.push_back({MediaKind::Audio, frames.count, {}});
+  PreparedPrompt::Item item;
+  item.frames = std::move(frames.samples);
+  loaded.items.push_back(std::move(item));
+  return {};
+}
+
+Status loadVideo(const schema::Vision &vision, const MediaFile &file,
+                 double fps, LoadedMedia &loaded) {
+  VideoOptions options;
+  options.framesPerSecond = fps;
+  options.maxFrames = vision.video_frames();
+  const Video video = LAPIDARY_TRY(readVideo(file.path, options));
+  MediaTokens tokens{MediaKind::Video, 0, {}};
+  for (size_t i = 0; i < video.frames.size(); ++i) {
+    ImagePatches patches = LAPIDARY_TRY(preprocessImage(
+        video.frames[i], vision.patch_size(), vision.video_soft_tokens()));
+    tokens.frames.push_back({video.seconds[i], patches.count()});
+    loaded.items.push_back(takeItem(std::move(patches)));
+  }
+  loaded.tokens.push_back(std::move(tokens));
+  return {};
+}
+
+Status loadOne(const schema::Model &model, const MediaFile &file,
+               double videoFps, LoadedMedia &loaded) {
+  switch (file.kind) {
+  case MediaKind::Image:
+    if (!model.vision() || model.image_token() < 0)
+      return missingModality(model, file);
+    return loadImage(*model.vision(), file, loaded);
+  case MediaKind::Audio:
+    if (!model.audio() || model.audio_token() < 0)
+      return missingModality(model, file);
+    return loadAudio(*model.audio(), file, loaded);
+  case MediaKind::Video:
+    if (!model.vision() || model.video_token() < 0)
+      return missingModality(model, file);
+    return loadVideo(*model.vision(), file, videoFps, loaded);
+  }
+  return internalError("a medium of no known kind");
+}
+
+} // namespace
+
+const char *mediaName(MediaKind kind) {
+  switch (kind) {
+  case MediaKind::Image:
+    return "image";
+  case MediaKind::Audio:
+    return "audio";
+  case MediaKind::Video:
+    return "video";
+  }
+  return "medium";
+}
+
+GenerateInput PreparedPrompt::input() const {
+  GenerateInput input;
+  input.tokens = tokens;
+  for (const Item &item : items)
+    input.media.push_back({item.pixels, item.positions, item.frames, {}});
+  return input;
+}
+
+nlohmann::json makeMessages(const std::string &system, const std::string &text,
+                            const std::vector<MediaFile> &media) {
+  auto messages = nlohmann::json::array();
+  if (!system.empty())
+    messages.push_back({{"role", "system"}, {"content", system}});
+  auto parts = nlohmann::json::array();
+  for (const MediaFile &file : media)
+    parts.push_back({{"type", mediaName(file.kind)}});
+  parts.push_back({{"type", "text"}, {"text", text}});
+  messages.push_back({{"role", "user"}, {"content", std::move(parts)}});
+  return messages;
+}
+
+Result<PreparedPrompt> preparePrompt(const schema::Model &model,
+                                     const Tokenizer &tokenizer,
+                                     const std::string &prompt,
+                                     const std::vector<MediaFile> &media,
+                                     double videoFps) {
+  LoadedMedia loaded;
+  for (const MediaFile &file : media) {
+    const Status status = loadOne(model, file, videoFps, loaded);
+    if (!status.ok())
+      return inFile(status, file);
+  }
+  const std::string expanded = LAPIDARY_TRY(expandMedia(prompt, loaded.tokens));
+  PreparedPrompt prepared;
+  prepared.tokens = tokenizer.encode(expanded);
+  prepared.items = std::move(loaded.items);
+  return prepared;
+}
+
+} // namespace lapidary::cli

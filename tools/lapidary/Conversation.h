@@ -1,0 +1,57 @@
+// From what the user gave (a text or a file of messages, and media files) to
+// what the model reads: the rendered prompt, its token ids with every soft
+// token in place, and the media's pixels and samples.
+#pragma once
+
+#include "runtime/core/Bundle.h"
+#include "runtime/model/Generator.h"
+#include "runtime/model/Prompt.h"
+#include "runtime/model/Tokenizer.h"
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace lapidary::cli {
+
+/// A file as the command line names it.
+struct MediaFile {
+  MediaKind kind;
+  std::string path;
+  /// An image's budget of soft tokens; 0: the checkpoint's.
+  int32_t imageTokens = 0;
+};
+
+/// "image", "audio" or "video".
+const char *mediaName(MediaKind kind);
+
+/// What the runtime is given, and the memory behind it.
+struct PreparedPrompt {
+  /// One image, sound or frame of a video.
+  struct Item {
+    std::vector<float> pixels;
+    std::vector<int32_t> positions;
+    std::vector<float> frames;
+  };
+  std::vector<int32_t> tokens;
+  std::vector<Item> items;
+
+  /// Points into this object.
+  GenerateInput input() const;
+};
+
+/// A chat of one turn: the media, then the text.
+nlohmann::json makeMessages(const std::string &system, const std::string &text,
+                            const std::vector<MediaFile> &media);
+
+/// Reads the media (an error names the file, and the modality where the model
+/// lacks it), puts them into the prompt's placeholders in order, and tokenizes.
+/// `videoFps` 0: evenly sampled, or a folder's frames one a second.
+Result<PreparedPrompt> preparePrompt(const schema::Model &model,
+                                     const Tokenizer &tokenizer,
+                                     const std::string &prompt,
+                                     const std::vector<MediaFile> &media,
+                                     double videoFps);
+
+} // namespace lapidary::cli

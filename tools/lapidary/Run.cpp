@@ -1,0 +1,240 @@
+// `lapidary run`: one prompt, one answer. The answer streams to stdout, or is
+// one JSON object; everything else goes to stderr.
+#include "tools/lapidary/Command.h"
+#include "tools/lapidary/RunOptions.h"
+#include "tools/lapidary/Terminal.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+
+namespace lapidary::cli {
+
+namespace {
+
+/// A prompt beyond this is no prompt for any context there is.
+constexpr uint64_t inputLimit = uint64_t(64) << 20;
+
+struct Timings {
+  double load = 0;
+  double verify = 0;
+  double media = 0;
+  double total = 0;
+};
+
+/// The text before media are put into it.
+Result<std::string> readPrompt(const RunOptions &options) {
+  if (!options.messages.empty()) {
+    const std::string text =
+        options.messages == "-"
+            ? LAPIDARY_TRY(readInput(inputLimit))
+            : LAPIDARY_TRY(readTextFile(options.messages, inputLimit));
+    const auto json = nlohmann::json::parse(text, nullptr, false);
+    if (!json.is_object() || !json.contains("messages")) {
+      return invalidData(
+          "'" + options.messages +
+          "' is no JSON object with \"messages\", such as "
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}");
+    }
+    return renderPrompt(json["messages"],
+                        json.value("options", nlohmann::json::object()));
+  }
+  const std::string text = options.prompt == "-"
+                               ? LAPIDARY_TRY(readInput(inputLimit))
+                               : options.prompt;
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos &&
+      options.media.empty())
+    return invalidArgument("the prompt is empty");
+  if (options.raw)
+    return text;
+  return renderPrompt(makeMessages(options.system, text, options.media),
+                      nlohmann::json::object());
+}
+
+/// A context that was not asked for is the model's longest, halved until it
+/// fits into memory.
+Result<SessionOptions> chooseSession(const RunOptions &options,
+                                     const schema::Program &program,
+                                     const std::vector<int32_t> &tokens) {
+  SessionOptions session;
+  session.threads = options.threads;
+  session.context = options.context;
+  // An image must be seen in one step.
+  session.chunk = LAPIDARY_TRY(requiredChunk(program, tokens, session));
+  MemoryPlan plan = LAPIDARY_TRY(planMemory(program, session));
+  if (options.context > 0 || plan.fits())
+    return session;
+  const int64_t answer = options.maxTokens > 0 ? options.maxTokens : 256;
+  const int64_t needed = static_cast<int64_t>(tokens.size()) + answer;
+  int64_t context = plan.context;
+  while (!plan.fits() && context / 2 >= needed) {
+    context /= 2;
+    session.context = context;
+    plan = LAPIDARY_TRY(planMemory(program, session));
+  }
+  if (plan.fits()) {
+    std::fprintf(stderr,
+                 "lapidary: context %lld, which is what fits into memory; "
+                 "--context chooses another\n",
+                 static_cast<long long>(context));
+  }
+  return session;
+}
+
+GenerateOptions generateOptions(const RunOptions &options,
+                                const schema::Model &model) {
+  GenerateOptions generate;
+  generate.maxTokens = options.maxTokens;
+  generate.logprobs = options.logprobs;
+  generate.specialTokens = options.special;
+  generate.sampling = suggestedSampling(model);
+  if (options.temperature)
+    generate.sampling.temperature = *options.temperature;
+  else if ((options.topK || options.topP) && generate.sampling.temperature == 0)
+    generate.sampling.temperature = 1;
+  if (options.topK)
+    generate.sampling.topK = *options.topK;
+  if (options.topP)
+    generate.sampling.topP = *options.topP;
+  if (options.seed) {
+    generate.sampling.seed = *options.seed;
+  } else {
+    std::random_device device;
+    generate.sampling.seed = (uint64_t(device()) << 32) | device();
+  }
+  return generate;
+}
+
+double rate(size_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
+/// Decode steps: the first token comes from the prefill's logits.
+size_t decodedTokens(const GenerateResult &result) {
+  return result.ids.empty() ? 0 : result.ids.size() - 1;
+}
+
+Status printJson(const GenerateResult &result, const Timings &timings) {
+  auto logprobs = nlohmann::ordered_json::array();
+  for (const auto &token : result.logprobs) {
+    auto list = nlohmann::ordered_json::array();
+    for (const TokenLogprob &entry : token)
+      list.push_back({{"id", entry.id}, {"logprob", entry.logprob}});
+    logprobs.push_back(std::move(list));
+  }
+  return writeJson({{"prompt_tokens", result.promptIds.size()},
+                    {"prompt_ids", result.promptIds},
+                    {"ids", result.ids},
+                    {"text", result.text},
+                    {"logprobs", logprobs},
+                    {"finish_reason", result.finishReason},
+                    {"timings",
+                     {{"load_s", timings.load},
+                      {"verify_s", timings.verify},
+                      {"media_s", timings.media},
+                      {"embed_s", result.embedSeconds},
+                      {"prefill_s", result.prefillSeconds},
+                      {"decode_s", result.decodeSeconds},
+                      {"total_s", timings.total},
+                      {"prefill_tokens_per_second",
+                       rate(result.promptIds.size(), result.prefillSeconds)},
+                      {"decode_tokens_per_second",
+                       rate(decodedTokens(result), result.decodeSeconds)}}}},
+                   -1);
+}
+
+void printStatistics(const GenerateResult &result, const Timings &timings) {
+  if (!isInteractive())
+    return;
+  std::fprintf(
+      stderr,
+      "[%zu prompt tokens, %.1f/s; %zu tokens, %.1f/s; %.2f s in all]\n",
+      result.promptIds.size(),
+      rate(result.promptIds.size(), result.prefillSeconds), result.ids.size(),
+      rate(decodedTokens(result), result.decodeSeconds), timings.total);
+}
+
+Result<int> answer(const RunOptions &options) {
+  const std::atomic<bool> &cancel = watchInterrupts();
+  Timings timings;
+  const double start = now();
+  const std::string text = LAPIDARY_TRY(readPrompt(options));
+
+  double mark = now();
+  const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
+  const schema::Model &model = *bundle->program().model();
+  const Tokenizer tokenizer = LAPIDARY_TRY(
+      Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
+  timings.load = now() - mark;
+
+  mark = now();
+  const PreparedPrompt prompt = LAPIDARY_TRY(
+      preparePrompt(model, tokenizer, text, options.media, options.videoFps));
+  timings.media = now() - mark;
+
+  mark = now();
+  const SessionOptions sessionOptions =
+      LAPIDARY_TRY(chooseSession(options, bundle->program(), prompt.tokens));
+  const auto session = LAPIDARY_TRY(Session::create(bundle, sessionOptions));
+  timings.load += now() - mark;
+
+  mark = now();
+  {
+    Progress progress("Verifying " + options.bundle);
+    const Status verified = bundle->verifyWeights(
+        [&](uint64_t done, uint64_t total) { progress.update(done, total); });
+    if (!verified.ok())
+      return verified;
+  }
+  timings.verify = now() - mark;
+
+  GenerateOptions generateWith = generateOptions(options, model);
+  generateWith.cancel = &cancel;
+  Status written;
+  bool endsLine = false;
+  Progress reading("Reading " + std::to_string(prompt.tokens.size()) +
+                   " tokens");
+  generateWith.onText = [&](std::string_view part) {
+    reading.clear();
+    if (options.json || part.empty())
+      return true;
+    endsLine = part.back() == '\n';
+    written = writeOutput(part);
+    return written.ok();
+  };
+  const Result<GenerateResult> result =
+      generate(*session, tokenizer, prompt.input(), generateWith);
+  reading.clear();
+  if (!result.ok())
+    return result.status();
+  timings.total = now() - start;
+  if (written.ok())
+    written = options.json ? printJson(*result, timings)
+              : endsLine   ? Status()
+                           : writeOutput("\n");
+  if (!written.ok())
+    return written;
+  if (!options.json)
+    printStatistics(*result, timings);
+  return static_cast<int>(wasInterrupted() ? Interrupted : Success);
+}
+
+} // namespace
+
+void addRunCommand(CLI::App &app, Action &action) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App *command = app.add_subcommand(
+      "run", "Answer a prompt: text, images, sounds, videos");
+  addRunOptions(*command, *options);
+  command->final_callback([options, command, &action] {
+    action = [options, command] {
+      const Status usage = finishRunOptions(*command, *options);
+      if (!usage.ok())
+        return failUsage(usage.message() + "\nTry: lapidary run --help");
+      const Result<int> result = answer(*options);
+      return result.ok() ? *result : fail(result.status());
+    };
+  });
+}
+
+} // namespace lapidary::cli

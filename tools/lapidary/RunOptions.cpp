@@ -1,0 +1,235 @@
+// Help texts are for people who never ran a model; each names the unit and what
+// happens without the option.
+#include "tools/lapidary/RunOptions.h"
+
+#include "tools/lapidary/Command.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+
+namespace lapidary::cli {
+
+namespace {
+
+/// The budgets that the model was trained with.
+constexpr std::array<int32_t, 5> imageBudgets = {70, 140, 280, 560, 1120};
+constexpr const char *budgetList = "70, 140, 280, 560 or 1120";
+
+/// Splits "page.png:1120". A file that really has such a name is taken by it.
+Result<MediaFile> parseImage(const std::string &argument, int32_t budget) {
+  MediaFile file{MediaKind::Image, argument, budget};
+  const size_t colon = argument.rfind(':');
+  if (colon == std::string::npos || colon + 1 == argument.size() || colon == 0)
+    return file;
+  const std::string digits = argument.substr(colon + 1);
+  if (digits.find_first_not_of("0123456789") != std::string::npos)
+    return file;
+  std::error_code error;
+  if (std::filesystem::exists(argument, error))
+    return file;
+  const auto found = std::find_if(
+      imageBudgets.begin(), imageBudgets.end(),
+      [&](int32_t allowed) { return std::to_string(allowed) == digits; });
+  if (found == imageBudgets.end()) {
+    return invalidArgument("--image " + argument +
+                           ": an image's budget of soft tokens is " +
+                           budgetList + ", not " + digits);
+  }
+  file.path = argument.substr(0, colon);
+  file.imageTokens = *found;
+  return file;
+}
+
+void addPromptOptions(CLI::App &command, RunOptions &options) {
+  const char *group = "Prompt";
+  CLI::Option *prompt =
+      command
+          .add_option("-p,--prompt", options.prompt,
+                      "What to say to the model; - reads stdin")
+          ->type_name("TEXT")
+          ->group(group);
+  CLI::Option *system =
+      command
+          .add_option("--system", options.system,
+                      "Instructions that come before the conversation")
+          ->type_name("TEXT")
+          ->group(group);
+  CLI::Option *raw =
+      command
+          .add_flag(
+              "--raw", options.raw,
+              "Take -p as the whole prompt, without the form of a chat; <bos> "
+              "is not put before "
+              "it, and media fill the <|image|>, <|audio|> and <|video|> in it")
+          ->needs(prompt)
+          ->excludes(system)
+          ->group(group);
+  command
+      .add_option("--messages", options.messages,
+                  "Instead of -p: a JSON file {\"messages\": [...], "
+                  "\"options\": {...}} with a whole conversation as "
+                  "OpenAI's API writes it; media files fill its placeholders "
+                  "in order; - reads stdin")
+      ->type_name("FILE")
+      ->excludes(prompt)
+      ->excludes(system)
+      ->excludes(raw)
+      ->group(group);
+}
+
+void addMediaOptions(CLI::App &command, RunOptions &options) {
+  const char *group = "Media (as often as you like; they come before the text "
+                      "in the order given)";
+  command
+      .add_option("--image", options.images,
+                  "PNG, JPEG or WebP; FILE:N gives this image N soft tokens "
+                  "(see --image-tokens)")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--audio", options.sounds,
+                  "WAV, FLAC, OGG or MP3, 30 seconds at most")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--video", options.videos,
+                  "MP4, WebM or GIF, or a folder of images")
+      ->type_name("FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option(
+          "--image-tokens", options.imageTokens,
+          std::string(
+              "How closely images are looked at, in soft tokens each: ") +
+              budgetList +
+              "; 1120 reads documents. The checkpoint's own budget unless "
+              "given")
+      ->type_name("N")
+      ->check(CLI::IsMember(
+          std::vector<int32_t>(imageBudgets.begin(), imageBudgets.end())))
+      ->group(group);
+  command
+      .add_option("--video-fps", options.videoFps,
+                  "Frames a second to take from a video file (evenly spread "
+                  "frames unless given), or that a folder "
+                  "holds (1 unless given)")
+      ->type_name("N")
+      ->check(inRange(0.001, 1000))
+      ->group(group);
+}
+
+void addSamplingOptions(CLI::App &command, RunOptions &options) {
+  const char *group =
+      "Answer (sampled as the checkpoint suggests, unless these say otherwise)";
+  command
+      .add_option("--max-tokens", options.maxTokens,
+                  "Longest answer; until the context is full unless given")
+      ->type_name("N")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 40))
+      ->group(group);
+  command
+      .add_option("--temperature", options.temperature,
+                  "How freely to choose: 0 always takes the likeliest token, 1 "
+                  "follows the model's probabilities")
+      ->type_name("T")
+      ->check(inRange(0, 100))
+      ->group(group);
+  command
+      .add_option("--top-k", options.topK,
+                  "Choose among the N likeliest tokens only; 0 is no limit")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 30))
+      ->group(group);
+  command
+      .add_option("--top-p", options.topP,
+                  "Choose among the likeliest tokens that have this "
+                  "probability together; 1 is no limit")
+      ->type_name("P")
+      ->check(inRange(0, 1))
+      ->group(group);
+  command
+      .add_option("--seed", options.seed,
+                  "The same seed gives the same answer; random unless given")
+      ->type_name("N")
+      ->check([](const std::string &text) {
+        // CLI11 would wrap a negative number around and cut a long one short.
+        uint64_t value = 0;
+        const auto [end, error] =
+            std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool whole =
+            error == std::errc() && end == text.data() + text.size();
+        return whole ? std::string()
+                     : "'" + text + "' is no whole number from 0 to 2^64 - 1";
+      })
+      ->group(group);
+}
+
+void addOutputOptions(CLI::App &command, RunOptions &options) {
+  CLI::Option *json = command.add_flag(
+      "--json", options.json,
+      "Print one JSON object at the end: prompt_tokens, prompt_ids, ids, text, "
+      "logprobs, finish_reason, timings");
+  command
+      .add_option("--logprobs", options.logprobs,
+                  "With --json: for each token of the answer, the N likeliest "
+                  "tokens and their log-probabilities")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->needs(json);
+  command.add_flag(
+      "--special", options.special,
+      "Show special tokens in the text: turns, tool calls, channels");
+}
+
+} // namespace
+
+void addRunOptions(CLI::App &command, RunOptions &options) {
+  addBundleArgument(command, options.bundle);
+  addPromptOptions(command, options);
+  addMediaOptions(command, options);
+  addSamplingOptions(command, options);
+  addOutputOptions(command, options);
+  addContextOption(command, options.context,
+                   "Positions to reserve memory for, prompt and answer; unless "
+                   "given the model's longest, or what "
+                   "fits into memory");
+  addThreadsOption(command, options.threads);
+  command.footer(
+      "The answer streams to stdout, everything else goes to stderr. Exit "
+      "codes: 0, 1 (failed), 2 (usage), "
+      "130 (^C).\nExamples:\n"
+      "  lapidary run model.lap -p \"Write a haiku about stones\"\n"
+      "  lapidary run model.lap --image page.png:1120 -p \"Read this page\" "
+      "--temperature 0\n"
+      "  lapidary run model.lap --messages chat.json --image cat.png --json");
+}
+
+Status finishRunOptions(const CLI::App &command, RunOptions &options) {
+  if (command.count("--prompt") == 0 && command.count("--messages") == 0)
+    return invalidArgument("run needs a prompt: -p TEXT, or --messages FILE");
+  size_t image = 0, sound = 0, video = 0;
+  for (const CLI::Option *option : command.parse_order()) {
+    if (option->check_name("--image")) {
+      options.media.push_back(LAPIDARY_TRY(
+          parseImage(options.images[image++], options.imageTokens)));
+    } else if (option->check_name("--audio")) {
+      options.media.push_back({MediaKind::Audio, options.sounds[sound++], 0});
+    } else if (option->check_name("--video")) {
+      options.media.push_back({MediaKind::Video, options.videos[video++], 0});
+    }
+  }
+  return {};
+}
+
+} // namespace lapidary::cli

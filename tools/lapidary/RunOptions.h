@@ -1,0 +1,47 @@
+// The options of `lapidary run`, as they stand on the command line.
+#pragma once
+
+#include "runtime/core/Status.h"
+#include "tools/lapidary/Conversation.h"
+
+#include <CLI/CLI.hpp>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lapidary::cli {
+
+struct RunOptions {
+  std::string bundle;
+  std::string prompt;
+  std::string messages;
+  std::string system;
+  bool raw = false;
+  /// In the order of the command line across the kinds.
+  std::vector<MediaFile> media;
+  double videoFps = 0;
+  int64_t maxTokens = 0;
+  int64_t context = 0;
+  int32_t threads = 0;
+  std::optional<float> temperature;
+  std::optional<int32_t> topK;
+  std::optional<float> topP;
+  std::optional<uint64_t> seed;
+  int32_t logprobs = 0;
+  bool special = false;
+  bool json = false;
+
+  /// As CLI11 collects them: files of each kind, and the budget for images
+  /// without one of their own.
+  std::vector<std::string> images, sounds, videos;
+  int32_t imageTokens = 0;
+};
+
+void addRunOptions(CLI::App &command, RunOptions &options);
+
+/// Orders the media and takes budgets off their names (`--image F:1120`). An
+/// error is one of usage.
+Status finishRunOptions(const CLI::App &command, RunOptions &options);
+
+} // namespace lapidary::cli

@@ -1,0 +1,107 @@
+// `lapidary selftest`: whether this machine computes what the compiler says the
+// model gives.
+#include "runtime/model/SelfTest.h"
+#include "tools/lapidary/Command.h"
+#include "tools/lapidary/Terminal.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace lapidary::cli {
+
+namespace {
+
+struct SelfTestOptions {
+  std::string bundle;
+  std::string device = "cpu";
+  int32_t threads = 0;
+  bool json = false;
+};
+
+Status report(const SelfTestOptions &options,
+              const std::vector<SelfTestResult> &results) {
+  if (options.json) {
+    auto list = nlohmann::ordered_json::array();
+    for (const SelfTestResult &result : results) {
+      list.push_back({{"name", result.name},
+                      {"error", result.worst},
+                      {"logits_error", result.logitsError},
+                      {"embeddings_error", result.embeddingsError},
+                      {"bound", result.bound},
+                      {"pass", result.pass}});
+    }
+    return writeJson({{"device", options.device}, {"tests", list}});
+  }
+  std::string text;
+  char line[256];
+  std::snprintf(line, sizeof(line), "%-12s %14s %14s %10s\n", "test",
+                "logits error", "media error", "bound");
+  text += line;
+  for (const SelfTestResult &result : results) {
+    std::snprintf(line, sizeof(line), "%-12.64s %14.3e %14.3e %10.3e  %s\n",
+                  result.name.c_str(), result.logitsError,
+                  result.embeddingsError, result.bound,
+                  result.pass ? "ok" : "FAILED");
+    text += line;
+  }
+  return writeOutput(text);
+}
+
+Result<int> selfTest(const SelfTestOptions &options) {
+  auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
+  {
+    Progress progress("Verifying " + options.bundle);
+    Status verified = bundle->verifyWeights(
+        [&](uint64_t done, uint64_t total) { progress.update(done, total); });
+    if (!verified.ok())
+      return verified;
+  }
+  SessionOptions session;
+  session.device = options.device;
+  session.threads = options.threads;
+  const auto results = LAPIDARY_TRY(runSelfTests(bundle, session));
+  if (results.empty()) {
+    return unsupported("'" + options.bundle +
+                       "' holds no self-tests, so nothing can be said about "
+                       "this machine; compile the checkpoint again");
+  }
+  const Status written = report(options, results);
+  if (!written.ok())
+    return written;
+  const auto failures =
+      std::count_if(results.begin(), results.end(),
+                    [](const SelfTestResult &result) { return !result.pass; });
+  if (failures == 0)
+    return static_cast<int>(Success);
+  std::fprintf(stderr,
+               "lapidary: %td of %zu self-tests are off by more than their "
+               "bound: do not trust this bundle on device %s\n",
+               failures, results.size(), options.device.c_str());
+  return static_cast<int>(Failed);
+}
+
+} // namespace
+
+void addSelfTestCommand(CLI::App &app, Action &action) {
+  auto options = std::make_shared<SelfTestOptions>();
+  CLI::App *command = app.add_subcommand(
+      "selftest", "Check that this machine computes what the model says");
+  command->footer("The bundle holds short inputs and the outputs that the "
+                  "unquantized model gives for them.\nThey are run here and "
+                  "compared; the exit code is 1 when one is off by more than "
+                  "its bound.\nExample:\n  lapidary selftest model.lap");
+  addBundleArgument(*command, options->bundle);
+  command->add_option("--device", options->device, "Device to test")
+      ->type_name("NAME")
+      ->capture_default_str();
+  addThreadsOption(*command, options->threads);
+  command->add_flag("--json", options->json, "Print a JSON object");
+  command->final_callback([options, &action] {
+    action = [options] {
+      const Result<int> result = selfTest(*options);
+      return result.ok() ? *result : fail(result.status());
+    };
+  });
+}
+
+} // namespace lapidary::cli

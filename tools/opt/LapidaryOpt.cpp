@@ -1,0 +1,42 @@
+// lapidary-opt: runs passes on IR text, for tests and for looking at what a
+// pass does. Its options are those of mlir-opt.
+#include "compiler/Passes.h"
+#include "compiler/Pipeline.h"
+
+#include "dialects/lap/LapDialect.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+static void registerDialects(DialectRegistry &registry) {
+  registry.insert<arith::ArithDialect, bufferization::BufferizationDialect,
+                  func::FuncDialect, lap::LapDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
+                  tensor::TensorDialect, vector::VectorDialect>();
+}
+
+/// Upstream passes, those that all targets share, and those of each target.
+static void registerPasses() {
+  registerTransformsPasses();
+  lap::registerLapPasses();
+  lap::registerLapPipelines();
+}
+
+int main(int argc, char **argv) {
+  DialectRegistry registry;
+  registerDialects(registry);
+  registerPasses();
+  return asMainReturnCode(
+      MlirOptMain(argc, argv, "Lapidary pass driver\n", registry));
+}
