@@ -274,7 +274,7 @@ def BufferizePass : Pass<"lap-bufferize", "::mlir::ModuleOp"> {
   let summary = "moves entry points and kernels from tensors to memory";
   let description = [{
     Before: entry points of dispatches; kernels on tensors. After: tensors are memrefs in all signatures, and results are
-    arguments at the end, with the attributes that the results had; a weight whose layout is not plain is bytes, which its
+    arguments at the end, with the attributes that the results had and, in entry points, `lap.result`; a weight whose layout is not plain is bytes, which its
     kernels `lap.unpack`. A kernel's body reads its arguments as tensors and writes its results to the last ones. Each
     value between two dispatches of an entry point is a `memref.alloc` in front of the dispatch that writes it; a value
     that the entry point returns is written into the caller's memory.
@@ -292,7 +292,7 @@ def BufferizePass : Pass<"lap-bufferize", "::mlir::ModuleOp"> {
     ```
     becomes
     ```mlir
-    func.func @f(%x: memref<?x8xf32>, %z: memref<?x8xf32> {lap.name = "y"}) {
+    func.func @f(%x: memref<?x8xf32>, %z: memref<?x8xf32> {lap.name = "y", lap.result}) {
       %c0 = arith.constant 0 : index
       %tokens = memref.dim %x, %c0 : memref<?x8xf32>
       %y = memref.alloc(%tokens) : memref<?x8xf32>

@@ -17,8 +17,10 @@ constexpr int64_t comparedLogits = 256;
 /// Embedding values compared an item.
 constexpr int64_t comparedEmbeddings = 512;
 /// The largest difference in units of the logits' root mean square (at least
-/// 1). Without quantization what remains is f16 caches and the order of sums.
-constexpr double exactBound = 0.02, quantizedBound = 0.25;
+/// 1), at `boundLayers` layers; errors of layers add up like independent ones,
+/// with the square root of their number. Without quantization what remains is
+/// f16 caches and the order of sums.
+constexpr double exactBound = 0.02, quantizedBound = 0.25, boundLayers = 6;
 
 class SelfTestBuilder {
 public:
@@ -128,6 +130,7 @@ LogicalResult SelfTestBuilder::finish(SelfTestData &test,
     test.logits.push_back(values[id]);
   test.bound = static_cast<float>(
       (quantized ? quantizedBound : exactBound) *
+      std::max(1.0, std::sqrt(config.text.layers.size() / boundLayers)) *
       std::max(1.0, std::sqrt(squares / static_cast<double>(vocabulary))));
   tests.push_back(test);
   return success();

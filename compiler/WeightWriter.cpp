@@ -6,6 +6,7 @@
 #include "dialects/lap/WeightLayout.h"
 
 #include <cmath>
+#include <deque>
 #include <mutex>
 #include <oneapi/tbb/parallel_pipeline.h>
 #include <xxhash.h>
@@ -65,7 +66,34 @@ struct Chunk {
   int64_t begin = 0;
   int64_t count = 0;
   bool last = false;
-  std::vector<uint8_t> bytes;
+  /// What goes into the file; the buffer is one of the writer's.
+  std::vector<uint8_t> *bytes = nullptr;
+  size_t size = 0;
+};
+
+/// Buffers that are used again and again: memory fresh from the system costs
+/// as much time as filling it.
+class BufferPool {
+public:
+  std::vector<uint8_t> *take(size_t size) {
+    std::lock_guard lock(mutex);
+    if (free.empty())
+      free.push_back(&buffers.emplace_back());
+    std::vector<uint8_t> *buffer = free.back();
+    free.pop_back();
+    if (buffer->size() < size)
+      buffer->resize(size);
+    return buffer;
+  }
+  void give(std::vector<uint8_t> *buffer) {
+    std::lock_guard lock(mutex);
+    free.push_back(buffer);
+  }
+
+private:
+  std::mutex mutex;
+  std::deque<std::vector<uint8_t>> buffers;
+  std::vector<std::vector<uint8_t> *> free;
 };
 
 /// What a chunk needs to know of its weight.
@@ -102,6 +130,7 @@ private:
   const lapidary::Checkpoint &checkpoint;
   lapidary::BundleFile &file;
   std::vector<Source> sources;
+  BufferPool pool;
   std::mutex mutex;
   Status error;
 };
@@ -147,7 +176,7 @@ Status WeightWriter::process(Chunk &chunk) {
   const Source &source = sources[chunk.weight];
   const StoredWeight &stored = weights[chunk.weight];
   uint64_t at = stored.offset;
-  auto checkFinite = [&](const std::vector<uint8_t> &bytes,
+  auto checkFinite = [&](std::span<const uint8_t> bytes,
                          int64_t firstByte) -> Status {
     int64_t size = source.format == SourceFormat::F32 ? 4 : 2;
     int64_t bad =
@@ -160,31 +189,38 @@ Status WeightWriter::process(Chunk &chunk) {
         std::to_string(firstByte / size + bad) +
         ": the checkpoint is damaged, fetch it again");
   };
-  if (!source.tensor) {
-    chunk.bytes.assign(source.computed.begin() + chunk.begin,
-                       source.computed.begin() + chunk.begin + chunk.count);
+  auto allocate = [&](size_t size) {
+    chunk.bytes = pool.take(size);
+    chunk.size = size;
+    return std::span(chunk.bytes->data(), size);
+  };
+  if (!source.layout) {
+    std::span<uint8_t> bytes = allocate(chunk.count);
     at += chunk.begin;
-  } else if (!source.layout) {
-    chunk.bytes.resize(chunk.count);
-    LAPIDARY_TRY(checkpoint.read(*source.tensor, chunk.begin, chunk.bytes));
-    LAPIDARY_TRY(checkFinite(chunk.bytes, chunk.begin));
-    at += chunk.begin;
-  } else {
-    const RowTileLayout &layout = *source.layout;
-    int64_t rowBytes =
-        layout.columns * (source.format == SourceFormat::F32 ? 4 : 2);
-    int64_t firstRow = chunk.begin * RowTileLayout::tileRows;
-    int64_t rows = std::min(chunk.count * RowTileLayout::tileRows,
-                            layout.rows - firstRow);
-    std::vector<uint8_t> raw(rows * rowBytes);
-    LAPIDARY_TRY(checkpoint.read(*source.tensor, firstRow * rowBytes, raw));
-    LAPIDARY_TRY(checkFinite(raw, firstRow * rowBytes));
-    chunk.bytes.resize(chunk.count * layout.tileBytes);
-    packTiles(layout, source.format, raw.data(), rows, chunk.count,
-              chunk.bytes.data());
-    at += chunk.begin * layout.tileBytes;
+    if (source.tensor) {
+      LAPIDARY_TRY(checkpoint.read(*source.tensor, chunk.begin, bytes));
+      LAPIDARY_TRY(checkFinite(bytes, chunk.begin));
+    } else {
+      std::copy_n(source.computed.begin() + chunk.begin, chunk.count,
+                  bytes.begin());
+    }
+    return file.write(at, bytes);
   }
-  return file.write(at, chunk.bytes);
+  const RowTileLayout &layout = *source.layout;
+  int64_t rowBytes =
+      layout.columns * (source.format == SourceFormat::F32 ? 4 : 2);
+  int64_t firstRow = chunk.begin * RowTileLayout::tileRows;
+  int64_t rows = std::min(chunk.count * RowTileLayout::tileRows,
+                          layout.rows - firstRow);
+  std::vector<uint8_t> *read = pool.take(rows * rowBytes);
+  std::span<uint8_t> raw(read->data(), rows * rowBytes);
+  LAPIDARY_TRY(checkpoint.read(*source.tensor, firstRow * rowBytes, raw));
+  LAPIDARY_TRY(checkFinite(raw, firstRow * rowBytes));
+  std::span<uint8_t> packed = allocate(chunk.count * layout.tileBytes);
+  packTiles(layout, source.format, raw.data(), rows, chunk.count,
+            packed.data());
+  pool.give(read);
+  return file.write(at + chunk.begin * layout.tileBytes, packed);
 }
 
 Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
@@ -220,8 +256,11 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
     return chunk;
   };
   auto finish = [&](Chunk chunk) {
-    XXH3_128bits_update(hash, chunk.bytes.data(), chunk.bytes.size());
-    written += chunk.bytes.size();
+    if (chunk.bytes) {
+      XXH3_128bits_update(hash, chunk.bytes->data(), chunk.size);
+      pool.give(chunk.bytes);
+    }
+    written += chunk.size;
     if (chunk.last) {
       XXH128_hash_t digest = XXH3_128bits_digest(hash);
       weights[chunk.weight].hashLow = digest.low64;

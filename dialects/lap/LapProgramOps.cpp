@@ -55,6 +55,11 @@ LogicalResult DispatchOp::verifySymbolUses(SymbolTableCollection &symbols) {
 }
 
 LogicalResult UnpackOp::verifySymbolUses(SymbolTableCollection &) {
+  ArrayRef<int64_t> shape = getMatrixShape(getResult().getType());
+  if (shape[0] <= 0 || shape[1] <= 0 ||
+      shape[0] > maxWeightElements / shape[1]) // C2
+    return emitOpError("expected a matrix of 1 to 2^40 elements, found ")
+           << getResult().getType();
   FailureOr<int64_t> expected =
       getStoredBytes(getResult().getType(), getLayout(), *this);
   if (failed(expected))

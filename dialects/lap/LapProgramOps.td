@@ -71,6 +71,7 @@ def Lap_UnpackOp : Lap_Op<"unpack", [Pure, DeclareOpInterfaceMethods<SymbolUserO
     The bytes are the matrix in `layout` (dialects/lap/WeightLayout.h gives `rows16` byte for byte).
 
     - (C1) `bytes` has as many bytes as the layout takes for the type.
+    - (C2) the matrix is static and has 1 to 2^40 elements.
 
     Example:
     ```mlir

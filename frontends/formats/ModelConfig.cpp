@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 
 namespace lapidary {
 
@@ -496,7 +497,13 @@ Result<ModelConfig> readModelConfig(const std::string &folder) {
       LAPIDARY_TRY(readOptional("preprocessor_config.json")))
     return unsupported(folder + "/preprocessor_config.json: expected "
                                 "processor_config.json in its place");
-  return parseModelConfig(texts);
+  ModelConfig model = LAPIDARY_TRY(parseModelConfig(texts));
+  // "." has a name too.
+  std::error_code error;
+  std::string name = std::filesystem::canonical(folder, error).filename();
+  if (!error && !name.empty())
+    model.name = name;
+  return model;
 }
 
 } // namespace lapidary

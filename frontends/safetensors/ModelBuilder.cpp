@@ -59,6 +59,9 @@ func::FuncOp ModelBuilder::begin(StringRef name, ArrayRef<Argument> arguments,
                         builder.getStringAttr(argument.name));
   function.setResultAttr(0, "lap.name", builder.getStringAttr(result.name));
   function->setAttr("lap.max_tokens", builder.getI64IntegerAttr(maxTokens));
+  // Symbols stand before all functions.
+  if (module.getBody()->getOperations().size() == 1)
+    weights.builder().setInsertionPoint(function);
   builder.setInsertionPointToStart(function.addEntryBlock());
   return function;
 }

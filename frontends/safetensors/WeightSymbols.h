@@ -26,7 +26,7 @@ public:
   /// would silently be another one.
   LogicalResult checkAllUsed(Location location) const;
 
-  /// Where symbols are made: at the module's begin, in the order of first use.
+  /// Where symbols are made, in the order of first use.
   OpBuilder &builder() { return symbols; }
 
 private:

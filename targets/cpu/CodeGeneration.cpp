@@ -92,8 +92,8 @@ createTargetMachine(const CpuVariant &variant) {
 }
 
 FailureOr<std::unique_ptr<llvm::Module>>
-cpu::generateLlvm(ModuleOp kernels, const CpuVariant &variant,
-                  llvm::LLVMContext &context) {
+cpu::translateToLlvm(ModuleOp kernels, const CpuVariant &variant,
+                     llvm::LLVMContext &context) {
   DialectRegistry registry;
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
@@ -117,7 +117,14 @@ cpu::generateLlvm(ModuleOp kernels, const CpuVariant &variant,
     function.addFnAttr("no-builtins");
     function.addFnAttr(llvm::Attribute::NoUnwind);
   }
+  return module;
+}
 
+LogicalResult cpu::optimizeLlvm(llvm::Module &module,
+                                const CpuVariant &variant) {
+  std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(variant);
+  if (!machine)
+    return failure();
   llvm::PipelineTuningOptions tuning;
   // Kernels are vectors already.
   tuning.LoopVectorization = false;
@@ -133,11 +140,11 @@ cpu::generateLlvm(ModuleOp kernels, const CpuVariant &variant,
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, components, modules);
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2)
-      .run(*module, modules);
-  return module;
+      .run(module, modules);
+  return success();
 }
 
-static FailureOr<llvm::SmallVector<char, 0>>
+static FailureOr<std::string>
 generateFile(llvm::Module &module, const CpuVariant &variant,
              llvm::CodeGenFileType kind) {
   std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(variant);
@@ -149,16 +156,17 @@ generateFile(llvm::Module &module, const CpuVariant &variant,
   if (machine->addPassesToEmitFile(passes, stream, nullptr, kind))
     return failure();
   passes.run(module);
-  return bytes;
+  return std::string(bytes.data(), bytes.size());
 }
 
 FailureOr<std::string> cpu::generateAssembly(llvm::Module &module,
                                              const CpuVariant &variant) {
-  auto bytes =
-      generateFile(module, variant, llvm::CodeGenFileType::AssemblyFile);
-  if (failed(bytes))
-    return failure();
-  return std::string(bytes->data(), bytes->size());
+  return generateFile(module, variant, llvm::CodeGenFileType::AssemblyFile);
+}
+
+FailureOr<std::string> cpu::generateObject(llvm::Module &module,
+                                           const CpuVariant &variant) {
+  return generateFile(module, variant, llvm::CodeGenFileType::ObjectFile);
 }
 
 /// A directory in the system's temporary space, removed with all in it.
@@ -175,15 +183,11 @@ struct TemporaryDirectory {
 };
 } // namespace
 
-FailureOr<std::string> cpu::generateSharedObject(llvm::Module &module,
-                                                 const CpuVariant &variant) {
+FailureOr<std::string> cpu::linkSharedObject(StringRef bytes) {
   auto fail = [](const llvm::Twine &what) {
     llvm::errs() << "error: " << what << "\n";
     return failure();
   };
-  auto bytes = generateFile(module, variant, llvm::CodeGenFileType::ObjectFile);
-  if (failed(bytes))
-    return fail("LLVM could not emit an object for " + variant.blocking.name);
   TemporaryDirectory directory;
   if (std::error_code error = directory.create())
     return fail("no temporary directory: " + error.message());
@@ -193,7 +197,7 @@ FailureOr<std::string> cpu::generateSharedObject(llvm::Module &module,
     std::error_code error;
     llvm::raw_fd_ostream file(object, error);
     if (!error) {
-      file.write(bytes->data(), bytes->size());
+      file << bytes;
       file.close();
       error = file.error();
       file.clear_error();

@@ -20,17 +20,25 @@ OwningOpRef<ModuleOp> extractKernels(ModuleOp program);
 /// What each kernel of a module that `lap-lower-kernels-to-cpu` has seen needs.
 llvm::StringMap<KernelInfo> getKernelInfo(ModuleOp kernels);
 
-/// LLVM IR of a module in the LLVM dialect, optimized for the variant.
+/// LLVM IR of a module in the LLVM dialect, for the variant, not optimized.
 FailureOr<std::unique_ptr<llvm::Module>>
-generateLlvm(ModuleOp kernels, const CpuVariant &variant,
-             llvm::LLVMContext &context);
+translateToLlvm(ModuleOp kernels, const CpuVariant &variant,
+                llvm::LLVMContext &context);
+
+/// Optimizes in place. Modules of different LLVM contexts may be optimized and
+/// generated at the same time.
+LogicalResult optimizeLlvm(llvm::Module &module, const CpuVariant &variant);
 
 /// Assembly text.
 FailureOr<std::string> generateAssembly(llvm::Module &module,
                                         const CpuVariant &variant);
 
-/// An ELF shared object that exports the kernels and needs no library.
-FailureOr<std::string> generateSharedObject(llvm::Module &module,
-                                            const CpuVariant &variant);
+/// The bytes of an ELF object.
+FailureOr<std::string> generateObject(llvm::Module &module,
+                                      const CpuVariant &variant);
+
+/// An ELF shared object that exports the kernels and needs no library. One at a
+/// time: lld has global state.
+FailureOr<std::string> linkSharedObject(StringRef object);
 
 } // namespace mlir::lap::cpu

@@ -207,11 +207,18 @@ TEST_P(ReferenceTest, MatchesTheGoldenCase) {
           << i;
   }
 
-  std::vector<int32_t> best;
+  // `argmax` comes from the reference's plain forward(), which lets full layers
+  // see an image both ways too; its generate(), and so every answer, keeps them
+  // causal ("Gemma 4 explicitly disables bidirectional attention on global
+  // attention layers"), and so do we. Nothing but the choice inside an image
+  // differs here, where the only full layer is the last.
+  std::vector<int32_t> expectedBest = golden.tensor("argmax").indices;
+  ASSERT_EQ(expectedBest.size(), golden.ids.size());
   for (size_t t = 0; t < golden.ids.size(); ++t)
-    best.push_back(
-        argmax(ArrayRef(all.values).slice(t * vocabulary, vocabulary)));
-  EXPECT_EQ(best, golden.tensor("argmax").indices);
+    if (golden.types[t] != 1 && golden.types[t] != 2)
+      EXPECT_EQ(argmax(ArrayRef(all.values).slice(t * vocabulary, vocabulary)),
+                expectedBest[t])
+          << "position " << t;
   GoldenTensor expected = golden.tensor("logits");
   ASSERT_FALSE(expected.shape.empty());
   float promptError = largestDifference(

@@ -10,9 +10,9 @@ lap.rope_table @rope {head_dim = 16, rotated = 8, theta = 1.0e4, positions = 512
 lap.kv_cache @c : !cache
 
 // Between dispatches stands a buffer, as many rows as the first dynamic argument has; what is returned is written into
-// the caller's memory, even if others read it too. Attributes stay with arguments and results.
+// the caller's memory, even if others read it too, by an argument that says `lap.result`. Attributes stay.
 // CHECK-LABEL: func.func @dynamic(
-// CHECK-SAME: %[[X:[a-z0-9]+]]: memref<?x32xf32> {lap.name = "x"}, %[[PAST:[a-z0-9]+]]: index {lap.name = "past"}, %[[OUT:[a-z0-9]+]]: memref<?x32xf32> {lap.name = "y"}, %[[SUM:[a-z0-9]+]]: memref<?x32xf32>)
+// CHECK-SAME: %[[X:[a-z0-9]+]]: memref<?x32xf32> {lap.name = "x"}, %[[PAST:[a-z0-9]+]]: index {lap.name = "past"}, %[[OUT:[a-z0-9]+]]: memref<?x32xf32> {lap.name = "y", lap.result}, %[[SUM:[a-z0-9]+]]: memref<?x32xf32> {lap.result})
 // CHECK-SAME: attributes {lap.max_tokens = 8 : i64}
 func.func @dynamic(%x: tensor<?x32xf32> {lap.name = "x"}, %past: index {lap.name = "past"}) -> (tensor<?x32xf32> {lap.name = "y"}, tensor<?x32xf32>)
     attributes {lap.max_tokens = 8 : i64} {
@@ -34,7 +34,7 @@ func.func @dynamic(%x: tensor<?x32xf32> {lap.name = "x"}, %past: index {lap.name
 
 // One token: no sizes are needed. Caches and sizes stay what they are; a kernel may write two results.
 // CHECK-LABEL: func.func @one_token(
-// CHECK-SAME: %[[X:[a-z0-9]+]]: memref<1x32xf32>, %[[PAST:[a-z0-9]+]]: index, %[[OUT:[a-z0-9]+]]: memref<1x32xf32>)
+// CHECK-SAME: %[[X:[a-z0-9]+]]: memref<1x32xf32>, %[[PAST:[a-z0-9]+]]: index, %[[OUT:[a-z0-9]+]]: memref<1x32xf32> {lap.result})
 func.func @one_token(%x: tensor<1x32xf32>, %past: index) -> tensor<1x32xf32> {
   // CHECK: %[[C:.*]] = lap.get_cache @c
   // CHECK: %[[T:.*]] = lap.get_weight @rope : memref<513x16xf32>

@@ -42,15 +42,16 @@ lap.kv_cache @layers.1 : !full
 // KERNELS: %[[A0:.*]] = lap.attention %{{.*}}, %[[R0]], %{{.*}} visible(
 // KERNELS: %[[O0:.*]] = lap.fused_linear %[[A0]] weights(
 // KERNELS: %[[H1:.*]] = lap.residual_norm %{{.*}}, %[[O0]], %{{[a-z0-9]*}} {
-// KERNELS: lap.fused_linear %[[H1]] {{.*}} epilogue = #lap.epilogue<gated_gelu>
+// KERNELS: lap.fused_linear %[[H1]] {{.*}}epilogue = #lap.epilogue<gated_gelu>
 // KERNELS: lap.residual_norm %[[H1]], {{.*}} scale(
 // KERNELS: %[[QK:.*]]:2 = lap.fused_linear
 // KERNELS: lap.rope_kv_update %{{.*}}, %[[QK]]#0, %[[QK]]#1, %[[QK]]#1,
 // PROGRAM-LABEL: func.func @prefill(
-// PROGRAM-SAME: %{{.*}}: memref<?x32xf32> {lap.name = "hidden"})
-// 64 rows: 64 x 32 x 4 bytes of the residual stream and two more for it and its branch, 64 x 64 x 4 of a query.
-// PROGRAM-SAME: lap.arena_bytes = [[BYTES:[0-9]+]] : i64
-// PROGRAM: lap.arena : memref<[[BYTES]]xi8>
+// PROGRAM-SAME: %{{.*}}: memref<?x32xf32> {lap.name = "hidden", lap.result})
+// While the first layer's queries turn, 64 rows of 32 + 2 * 64 + 2 * 32 floats live (the residual stream, the queries before
+// and after, keys and values); no arena could be smaller.
+// PROGRAM-SAME: lap.arena_bytes = 57344 : i64
+// PROGRAM: lap.arena : memref<57344xi8>
 // PROGRAM: lap.dispatch @embed_media_bf16_64x32_tn(
 // PROGRAM: lap.dispatch @fused_linear_rms_bf16_128x32_tn(
 // PROGRAM: lap.dispatch @rope_kv_update_4x2x16_tn(
@@ -136,9 +137,9 @@ func.func @prefill(%tokens: tensor<?xi32> {lap.name = "tokens"}, %rows: tensor<?
 
 // One token, and the head behind it.
 // KERNELS-LABEL: func.func @decode(
-// KERNELS: lap.fused_linear {{.*}} epilogue = #lap.epilogue<softcap>, {{.*}} norm = #lap.norm<rms>
+// KERNELS: lap.fused_linear {{.*}}epilogue = #lap.epilogue<softcap>, {{.*}} norm = #lap.norm<rms>
 // PROGRAM-LABEL: func.func @decode(
-// PROGRAM-SAME: %{{.*}}: memref<1xi32>{{.*}}, %{{.*}}: memref<1x64xf32> {lap.name = "logits"})
+// PROGRAM-SAME: %{{.*}}: memref<1xi32>{{.*}}, %{{.*}}: memref<1x64xf32> {lap.name = "logits", lap.result})
 // One row of 32 floats between the two.
 // PROGRAM-SAME: lap.arena_bytes = 128 : i64
 // PROGRAM: lap.dispatch @embed_bf16_64x32_t1(

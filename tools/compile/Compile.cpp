@@ -15,6 +15,7 @@
 #include "mlir/Support/FileUtilities.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Parallel.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
 
@@ -47,6 +48,8 @@ private:
   LogicalResult emitModule(ModuleOp module) {
     return print([&](llvm::raw_ostream &out) { module.print(out); });
   }
+  FailureOr<std::unique_ptr<llvm::Module>>
+  lowerKernels(const cpu::CpuVariant &variant, llvm::LLVMContext &llvmContext);
   LogicalResult generateCode();
   LogicalResult emitCode();
   LogicalResult writeFile();
@@ -102,27 +105,51 @@ Compiler::print(function_ref<void(llvm::raw_ostream &)> write) {
   return success();
 }
 
+/// LLVM IR of all kernels for a variant, not optimized.
+FailureOr<std::unique_ptr<llvm::Module>>
+Compiler::lowerKernels(const cpu::CpuVariant &variant,
+                       llvm::LLVMContext &llvmContext) {
+  OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
+  if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
+        cpu::buildCodePipeline(passes, variant);
+      })))
+    return failure();
+  code.kernels = cpu::getKernelInfo(*kernels);
+  return cpu::translateToLlvm(*kernels, variant, llvmContext);
+}
+
 LogicalResult Compiler::generateCode() {
+  report("compiling kernels", 0);
   code.device = "cpu";
   code.architecture = "x86_64";
-  auto variants = cpu::getX86Variants();
-  for (auto [number, variant] : llvm::enumerate(variants)) {
-    report("compiling kernels", static_cast<double>(number) / variants.size());
-    OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
-    if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
-          cpu::buildCodePipeline(passes, variant);
-        })))
-      return failure();
-    code.kernels = cpu::getKernelInfo(*kernels);
-    llvm::LLVMContext llvmContext;
-    auto module = cpu::generateLlvm(*kernels, variant, llvmContext);
+  struct Job {
+    const cpu::CpuVariant *variant;
+    std::unique_ptr<llvm::LLVMContext> context;
+    std::unique_ptr<llvm::Module> module;
+    FailureOr<std::string> object;
+  };
+  std::vector<Job> jobs;
+  for (const cpu::CpuVariant &variant : cpu::getX86Variants()) {
+    Job job{&variant, std::make_unique<llvm::LLVMContext>(), nullptr, {}};
+    auto module = lowerKernels(variant, *job.context);
     if (failed(module))
       return failure();
-    auto object = cpu::generateSharedObject(**module, variant);
-    if (failed(object))
+    job.module = std::move(*module);
+    jobs.push_back(std::move(job));
+  }
+  llvm::parallelForEach(jobs, [](Job &job) {
+    if (succeeded(cpu::optimizeLlvm(*job.module, *job.variant)))
+      job.object = cpu::generateObject(*job.module, *job.variant);
+  });
+  for (Job &job : jobs) {
+    if (failed(job.object))
+      return error() << "LLVM made no code for "
+                     << job.variant->blocking.name;
+    FailureOr<std::string> library = cpu::linkSharedObject(*job.object);
+    if (failed(library))
       return failure();
-    TargetCode::Variant entry{variant.blocking.name.str(), {}, *object};
-    for (StringRef feature : variant.features)
+    TargetCode::Variant entry{job.variant->blocking.name.str(), {}, *library};
+    for (StringRef feature : job.variant->features)
       entry.features.push_back(feature.str());
     code.variants.push_back(std::move(entry));
   }
@@ -134,14 +161,9 @@ LogicalResult Compiler::emitCode() {
   if (!variant)
     return error() << "--variant " << options.variant
                    << " is unknown, expected avx512 or avx2";
-  OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
-  if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
-        cpu::buildCodePipeline(passes, *variant);
-      })))
-    return failure();
   llvm::LLVMContext llvmContext;
-  auto module = cpu::generateLlvm(*kernels, *variant, llvmContext);
-  if (failed(module))
+  auto module = lowerKernels(*variant, llvmContext);
+  if (failed(module) || failed(cpu::optimizeLlvm(**module, *variant)))
     return failure();
   if (*options.emit == Phase::Llvm)
     return print(

@@ -57,7 +57,8 @@ static LogicalResult printDiagnostic(Diagnostic &diagnostic) {
 }
 
 int main(int argc, char **argv) {
-  llvm::InitLLVM init(argc, argv);
+  // A closed pipe ends the program as it ends any other.
+  llvm::InitLLVM init(argc, argv, /*InstallPipeSignalExitHandler=*/false);
   namespace cl = llvm::cl;
   cl::OptionCategory category("lapidary compile");
   cl::opt<std::string> checkpoint(
@@ -71,8 +72,9 @@ int main(int argc, char **argv) {
   cl::opt<std::string> quant(
       "quant", cl::value_desc("bf16|q8_0"), cl::cat(category),
       cl::desc("How matrices are stored (default: as the checkpoint has them)"));
+  const std::string phases = listPhases("|");
   cl::opt<std::string> emit(
-      "emit", cl::value_desc(listPhases("|")), cl::cat(category),
+      "emit", cl::value_desc(phases), cl::cat(category),
       cl::desc("Print this stage instead of writing a bundle"));
   cl::opt<std::string> variant(
       "variant", cl::value_desc("avx512|avx2"), cl::init("avx512"),

@@ -573,3 +573,12 @@ lap.kernel @k(%bytes: memref<100xi8>) {
   %w = lap.unpack %bytes {layout = #lap.layout<plain>} : memref<100xi8> -> !lap.quantized<4x32, @q8_0>
   lap.return
 }
+
+// -----
+
+// unpack C2
+lap.kernel @k(%bytes: memref<100xi8>) {
+  // expected-error@+1 {{expected a matrix of 1 to 2^40 elements, found 'tensor<4294967296x4294967296xf32>'}}
+  %w = lap.unpack %bytes {layout = #lap.layout<rows16>} : memref<100xi8> -> tensor<4294967296x4294967296xf32>
+  lap.return
+}

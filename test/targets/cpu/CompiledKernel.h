@@ -2,17 +2,14 @@
 #pragma once
 
 #include "targets/cpu/CodeGeneration.h"
+#include "test/targets/cpu/GuardedVector.h"
 
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
 #include "gtest/gtest.h"
 
-#include <cstring>
-
-#include <cstdlib>
 #include <dlfcn.h>
-#include <fstream>
 #include <unistd.h>
 
 namespace mlir::lap::cpu {
@@ -49,8 +46,13 @@ public:
     }
     info = getKernelInfo(*module).lookup("kernel");
     llvm::LLVMContext llvmContext;
-    auto llvmModule = generateLlvm(*module, variant, llvmContext);
-    auto object = generateSharedObject(**llvmModule, variant);
+    auto llvmModule = translateToLlvm(*module, variant, llvmContext);
+    if (failed(llvmModule) || failed(optimizeLlvm(**llvmModule, variant))) {
+      ADD_FAILURE() << "no LLVM IR";
+      return;
+    }
+    auto code = generateObject(**llvmModule, variant);
+    auto object = linkSharedObject(*code);
     if (failed(object)) {
       ADD_FAILURE() << "no shared object";
       return;
@@ -82,13 +84,12 @@ public:
     };
     int64_t sizes[] = {tokens, past, chunk};
     int64_t tiles = evaluate(info.tiles);
-    size_t scratchBytes = (evaluate(info.scratch) + 127) / 64 * 64;
+    size_t scratchBytes = (evaluate(info.scratch) + 63) / 64 * 64;
     for (int64_t part = 0; part < parts; ++part) {
-      void *scratch = aligned_alloc(64, scratchBytes);
-      std::memset(scratch, 0xff, scratchBytes); // NaNs: must not be read.
-      function(buffers.data(), sizes, scratch, tiles * part / parts,
+      // NaNs: what was not written must not be read.
+      GuardedVector<uint8_t> scratch(scratchBytes, 0xff);
+      function(buffers.data(), sizes, scratch.data(), tiles * part / parts,
                tiles * (part + 1) / parts);
-      free(scratch);
     }
   }
 

@@ -1,0 +1,283 @@
+// The compiled tiny checkpoint against the reference implementation, number by
+// number: every golden case through the runtime's Session, with the code of
+// every instruction set that this machine has. The command line's side of it
+// (ids and text) is test/tools/golden.test.
+#include "runtime/media/Audio.h"
+#include "runtime/media/ImagePreprocess.h"
+#include "runtime/model/Session.h"
+#include "test/compiler/GoldenCase.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace lapidary {
+namespace {
+
+using test::GoldenCase;
+using test::GoldenTensor;
+
+/// What the design demands of bf16 weights with f32 sums.
+constexpr double logitsBound = 2e-2;
+/// No layer lies between the weights and these.
+constexpr double embeddingsBound = 1e-2;
+/// Both sides may be off by the bound towards each other: only a choice by more
+/// than that is the reference's choice too.
+constexpr double clearGap = 2 * logitsBound;
+
+template <typename T> T take(Result<T> result) {
+  if (!result.ok())
+    throw std::runtime_error(result.status().message());
+  return *std::move(result);
+}
+
+/// The worst difference; not finite when one of the values is not.
+double largestDifference(std::span<const float> found,
+                         std::span<const float> expected) {
+  double largest = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    double difference = std::abs(double(found[i]) - double(expected[i]));
+    largest = difference <= largest ? largest : difference;
+  }
+  return largest;
+}
+
+struct Choice {
+  int32_t token = 0;
+  double gap = 0;
+};
+
+/// The largest logit, and how far it is ahead of the next.
+Choice choose(std::span<const float> row) {
+  auto best = std::max_element(row.begin(), row.end());
+  float next = -INFINITY;
+  for (auto value = row.begin(); value != row.end(); ++value)
+    if (value != best)
+      next = std::max(next, *value);
+  return {int32_t(best - row.begin()), double(*best) - double(next)};
+}
+
+/// The variable that names the variant, set for the test's time.
+class ForcedVariant {
+public:
+  explicit ForcedVariant(const std::string &name) {
+    if (const char *value = std::getenv(variable))
+      before = value;
+    setenv(variable, name.c_str(), 1);
+  }
+  ~ForcedVariant() {
+    if (before)
+      setenv(variable, before->c_str(), 1);
+    else
+      unsetenv(variable);
+  }
+
+private:
+  static constexpr const char *variable = "LAPIDARY_CPU";
+  std::optional<std::string> before;
+};
+
+class GoldenTest
+    : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+protected:
+  /// The errors of one case, the worst of all its runs.
+  struct Worst {
+    double prompt = 0, greedy = 0, image = 0, audio = 0;
+    /// Prompt positions whose choice was clear enough to be compared.
+    size_t chosen = 0;
+  };
+
+  void run(Session &session);
+  std::vector<std::vector<float>> embedMedia(Session &session);
+  std::vector<float> embedImage(Session &session, const std::string &file,
+                                int32_t budget);
+  std::vector<float> embedAudio(Session &session, const std::string &file);
+  void compareEmbeddings(const char *name, const std::vector<float> &found,
+                         double &worst);
+
+  static std::shared_ptr<const Bundle> bundle() {
+    static std::shared_ptr<const Bundle> tiny =
+        take(Bundle::open(LAPIDARY_TEST_BUNDLES "/tiny-bf16.lap"));
+    return tiny;
+  }
+  const schema::Model &model() const { return *bundle()->program().model(); }
+
+  GoldenCase golden;
+  Worst worst;
+};
+
+std::vector<float> GoldenTest::embedImage(Session &session,
+                                          const std::string &file,
+                                          int32_t budget) {
+  Image image = take(readImage(golden.folder + "/" + file));
+  ImagePatches patches =
+      take(preprocessImage(image, model().vision()->patch_size(), budget));
+  return take(session.embedImage(patches.pixels, patches.positions));
+}
+
+std::vector<float> GoldenTest::embedAudio(Session &session,
+                                          const std::string &file) {
+  const schema::Audio &audio = *model().audio();
+  std::vector<float> samples =
+      take(readAudio(golden.folder + "/" + file, audio.rate(), 30));
+  AudioFrames frames = take(
+      preprocessAudio(samples, audio.samples_per_token(), audio.max_tokens()));
+  return take(session.embedAudio(frames.samples));
+}
+
+void GoldenTest::compareEmbeddings(const char *name,
+                                   const std::vector<float> &found,
+                                   double &worstError) {
+  GoldenTensor expected = golden.tensor(name);
+  ASSERT_FALSE(expected.values.empty()) << name;
+  // The reference keeps the first rows of the first item.
+  ASSERT_GE(found.size(), expected.values.size()) << name;
+  double error = largestDifference(found, expected.values);
+  EXPECT_LE(error, embeddingsBound) << name;
+  worstError = std::max(worstError, error);
+}
+
+/// One entry an image, sound or frame, in the prompt's order.
+std::vector<std::vector<float>> GoldenTest::embedMedia(Session &session) {
+  std::vector<std::vector<float>> media;
+  bool imageSeen = false, audioSeen = false;
+  for (const auto &item : golden.description["media"]) {
+    if (item.is_object()) {
+      for (const auto &frame : item["frames"])
+        media.push_back(
+            embedImage(session, frame, model().vision()->video_soft_tokens()));
+      continue;
+    }
+    std::string file = item;
+    if (file.ends_with(".wav")) {
+      media.push_back(embedAudio(session, file));
+      if (!audioSeen)
+        compareEmbeddings("audio_embeddings", media.back(), worst.audio);
+      audioSeen = true;
+    } else {
+      media.push_back(
+          embedImage(session, file, model().vision()->max_soft_tokens()));
+      if (!imageSeen)
+        compareEmbeddings("image_embeddings", media.back(), worst.image);
+      imageSeen = true;
+    }
+  }
+  return media;
+}
+
+/// The whole case from an empty state.
+void GoldenTest::run(Session &session) {
+  std::vector<std::vector<float>> media = embedMedia(session);
+  Session::Prompt prompt{golden.ids, {media.begin(), media.end()}};
+  GoldenTensor last = golden.tensor("logits"),
+               greedy = golden.tensor("greedy_logits"),
+               best = golden.tensor("argmax");
+  auto vocabulary = static_cast<size_t>(model().vocabulary());
+  size_t count = golden.ids.size();
+  ASSERT_EQ(last.shape, (std::vector<int64_t>{8, int64_t(vocabulary)}));
+  ASSERT_EQ(greedy.shape,
+            (std::vector<int64_t>{int64_t(golden.greedyIds.size()),
+                                  int64_t(vocabulary)}));
+  ASSERT_EQ(best.indices.size(), count);
+
+  size_t rows = 0, chosen = 0;
+  double promptError = 0;
+  Status status = session.prefill(
+      prompt, [&](int64_t row, std::span<const float> logits) -> Status {
+        EXPECT_EQ(row, int64_t(rows++));
+        EXPECT_EQ(logits.size(), vocabulary);
+        if (size_t(row) + 8 >= count) {
+          double error = largestDifference(
+              logits,
+              std::span(last.values)
+                  .subspan((size_t(row) + 8 - count) * vocabulary, vocabulary));
+          promptError = error <= promptError ? promptError : error;
+        }
+        // Inside an image the reference's forward pass lets the full layer see
+        // the image both ways too, against its documentation and its own
+        // generation. Nothing but the choice at those positions follows from it
+        // here, where the only full layer is the last.
+        int32_t type = golden.types[size_t(row)];
+        Choice choice = choose(logits);
+        if (choice.gap > clearGap && type != 1 && type != 2) {
+          EXPECT_EQ(choice.token, best.indices[size_t(row)])
+              << "position " << row;
+          ++chosen;
+        }
+        return {};
+      });
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(rows, count);
+  EXPECT_LE(promptError, logitsBound);
+  EXPECT_EQ(session.position(), int64_t(count));
+  worst.prompt = std::max(worst.prompt, promptError);
+  worst.chosen = chosen;
+
+  for (size_t step = 0; step < golden.greedyIds.size(); ++step) {
+    if (step > 0) {
+      status = session.decode(golden.greedyIds[step - 1]);
+      ASSERT_TRUE(status.ok()) << status.message();
+    }
+    ASSERT_EQ(session.logits().size(), vocabulary);
+    double error = largestDifference(
+        session.logits(),
+        std::span(greedy.values).subspan(step * vocabulary, vocabulary));
+    EXPECT_LE(error, logitsBound) << "step " << step;
+    worst.greedy = std::max(worst.greedy, error);
+  }
+}
+
+TEST_P(GoldenTest, LogitsAndEmbeddingsAreTheReferences) {
+  auto [name, variant] = GetParam();
+  ForcedVariant forced(variant);
+  golden = GoldenCase::load(name);
+  for (int64_t chunk : {512, 64})
+    for (int32_t threads : {1, 2}) {
+      SCOPED_TRACE("chunk " + std::to_string(chunk) + ", threads " +
+                   std::to_string(threads));
+      SessionOptions options;
+      options.chunk = chunk;
+      options.threads = threads;
+      options.chunk =
+          take(requiredChunk(bundle()->program(), golden.ids, options));
+      Result<std::unique_ptr<Session>> session =
+          Session::create(bundle(), options);
+      if (!session.ok() &&
+          session.status().getCode() == StatusCode::Unsupported)
+        GTEST_SKIP() << session.status().message();
+      ASSERT_TRUE(session.ok()) << session.status().message();
+      run(**session);
+      // A session that was emptied gives the same.
+      (*session)->reset();
+      if (chunk == 64 && threads == 2)
+        run(**session);
+    }
+  std::printf("golden %-12s %-6s worst error: prompt logits %.2e, greedy "
+              "logits %.2e, image %.2e, audio %.2e; %zu of %zu choices\n",
+              name.c_str(), variant.c_str(), worst.prompt, worst.greedy,
+              worst.image, worst.audio, worst.chosen, golden.ids.size());
+}
+
+/// Which variants there are to test, so that a new one is not forgotten.
+TEST(GoldenBundleTest, HasTheVariantsThatAreTested) {
+  Result<std::shared_ptr<const Bundle>> tiny =
+      Bundle::open(LAPIDARY_TEST_BUNDLES "/tiny-bf16.lap");
+  ASSERT_TRUE(tiny.ok()) << tiny.status().message();
+  std::vector<std::string> names;
+  for (const auto *variant : *(*tiny)->program().targets()->Get(0)->variants())
+    names.push_back(variant->name()->str());
+  EXPECT_THAT(names, testing::ElementsAre("avx512", "avx2"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, GoldenTest,
+    testing::Combine(testing::ValuesIn(GoldenCase::names()),
+                     testing::Values("avx512", "avx2")),
+    [](const auto &info) {
+      return std::get<0>(info.param) + "_" + std::get<1>(info.param);
+    });
+
+} // namespace
+} // namespace lapidary
