@@ -11,23 +11,40 @@
 using namespace lapidary;
 
 static Status makeError(const char *what, const std::string &path, int error) {
-  std::string message = std::string("cannot ") + what + " " + path + ": " +
-                        std::strerror(error);
+  std::string message =
+      std::string("cannot ") + what + " " + path + ": " + std::strerror(error);
   if (error == ENOSPC || error == EDQUOT)
     return outOfMemory(message + "; free some space or choose another -o");
   return ioError(message);
 }
 
-Result<BundleFile> BundleFile::create(const std::string &path, uint64_t bytes) {
+Status BundleFile::check(const std::string &path) {
   struct stat existing;
   if (stat(path.c_str(), &existing) == 0 && !S_ISREG(existing.st_mode))
     return invalidArgument("cannot write " + path +
                            ": it exists and is not a regular file");
+  size_t slash = path.find_last_of('/');
+  // With the dot, a file in the folder's place is told from a folder.
+  std::string folder =
+      slash == std::string::npos ? "." : path.substr(0, slash) + "/.";
+  if (access(folder.c_str(), W_OK | X_OK) != 0)
+    return makeError("create", path, errno);
+  return {};
+}
+
+Result<BundleFile> BundleFile::create(const std::string &path, uint64_t bytes) {
+  LAPIDARY_TRY(check(path));
   BundleFile file;
   file.path = path;
-  file.temporary = path + ".tmp." + std::to_string(getpid());
-  file.handle = open(file.temporary.c_str(),
-                     O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  // A killed process of the same number may have left its file.
+  constexpr int attempts = 100;
+  for (int attempt = 0; attempt < attempts && file.handle < 0; ++attempt) {
+    file.temporary = path + ".tmp." + std::to_string(getpid() + attempt);
+    file.handle = open(file.temporary.c_str(),
+                       O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    if (file.handle < 0 && errno != EEXIST)
+      break;
+  }
   if (file.handle < 0) {
     int error = errno;
     file.temporary.clear();
@@ -56,8 +73,8 @@ BundleFile::~BundleFile() {
 
 Status BundleFile::write(uint64_t offset, std::span<const uint8_t> bytes) {
   while (!bytes.empty()) {
-    ssize_t written = pwrite(handle, bytes.data(), bytes.size(),
-                             static_cast<off_t>(offset));
+    ssize_t written =
+        pwrite(handle, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR)
         continue;

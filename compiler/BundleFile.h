@@ -12,8 +12,11 @@ namespace lapidary {
 
 class BundleFile {
 public:
-  /// Creates the temporary file and reserves `bytes` on the disk, so that a full
-  /// disk is known before the work.
+  /// Whether a file could be created under this name, as far as that shows
+  /// without creating it. For the time before long work.
+  static Status check(const std::string &path);
+  /// Creates the temporary file and reserves `bytes` on the disk, so that a
+  /// full disk is known before the work.
   static Result<BundleFile> create(const std::string &path, uint64_t bytes);
   BundleFile(BundleFile &&other) noexcept;
   BundleFile &operator=(BundleFile &&) = delete;

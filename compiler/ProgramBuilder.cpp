@@ -89,7 +89,8 @@ void ProgramBuilder::addModel() {
   }
   model->sampling = std::make_unique<schema::SamplingT>();
   model->sampling->enabled = config.sampling.enabled;
-  model->sampling->temperature = static_cast<float>(config.sampling.temperature);
+  model->sampling->temperature =
+      static_cast<float>(config.sampling.temperature);
   model->sampling->top_k = config.sampling.topK;
   model->sampling->top_p = static_cast<float>(config.sampling.topP);
   program.model = std::move(model);
@@ -120,12 +121,16 @@ void ProgramBuilder::addWeights() {
     weight->name = SymbolTable::getSymbolName(stored.op).str();
     weight->scheme = getSchemeName(stored.op);
     weight->layout = "plain";
-    ArrayRef<int64_t> shape;
+    SmallVector<int64_t> shape;
     if (auto table = dyn_cast<RopeTableOp>(stored.op)) {
-      shape = table.getValueType().getShape();
+      if (isEmptyTable(table))
+        shape.push_back(1);
+      else
+        llvm::append_range(shape, table.getValueType().getShape());
     } else {
       auto op = cast<WeightOp>(stored.op);
-      shape = cast<RankedTensorType>(op.getType()).getShape();
+      llvm::append_range(shape,
+                         cast<RankedTensorType>(op.getType()).getShape());
       weight->layout = stringifyLayout(op.getLayout()).str();
     }
     weight->shape.assign(shape.begin(), shape.end());
@@ -142,8 +147,8 @@ void ProgramBuilder::addCaches() {
     for (const char *part : {".k", ".v"}) {
       auto cache = std::make_unique<schema::CacheT>();
       cache->name = op.getSymName().str() + part;
-      cache->kind =
-          type.getWindow() ? schema::CacheKind::Ring : schema::CacheKind::Growing;
+      cache->kind = type.getWindow() ? schema::CacheKind::Ring
+                                     : schema::CacheKind::Growing;
       cache->row_bytes = type.getHeads() * type.getHeadDim() * 2; // f16
       cache->window = type.getWindow();
       program.caches.push_back(std::move(cache));

@@ -146,8 +146,7 @@ LogicalResult SelfTestBuilder::addText(bool decode) {
   if (decode)
     for (int64_t i = 0; i < decodedTokens; ++i)
       test.decoded.push_back(getToken(textTokens + i));
-  return finish(test,
-                ReferenceTensor::ofValues({0, config.text.hidden}, {}));
+  return finish(test, ReferenceTensor::ofValues({0, config.text.hidden}, {}));
 }
 
 LogicalResult SelfTestBuilder::addImage() {

@@ -82,12 +82,16 @@ float mlir::lap::encodeBlock(const float *values, int64_t count, bool halfScale,
     largest = std::max(largest, std::fabs(values[i]));
   float scale = largest / 127;
   if (halfScale) {
-    // A scale below f16's normal range would lose the block's precision; past
-    // its range it would become infinite: both ends are clamped.
-    scale = std::min(scale, 65504.0f);
-    scale = halfToFloat(floatToHalf(scale));
+    // Past f16's range a scale would become infinite. Below its normal range
+    // rounding loses bits: down by more than half a code's step, it would clamp
+    // the largest values; the next scale does not.
+    uint16_t bits = floatToHalf(std::min(scale, 65504.0f));
+    scale = halfToFloat(bits);
+    if (scale * 127.5f < largest && scale < 0x1p-14f)
+      scale = halfToFloat(bits + 1);
   }
-  float inverse = scale > 0 ? 1 / scale : 0;
+  // Subnormal f32s have no finite inverse: they are zeros.
+  float inverse = scale >= 0x1p-126f ? 1 / scale : 0;
   for (int64_t i = 0; i < count; ++i) {
     float code = std::clamp(values[i] * inverse, -127.0f, 127.0f);
     codes[i] = static_cast<int8_t>(std::lrint(code));

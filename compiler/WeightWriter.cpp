@@ -19,6 +19,10 @@ using lapidary::Status;
 /// caches of two threads.
 static constexpr int64_t chunkBytes = 4 << 20;
 
+bool mlir::lap::isEmptyTable(RopeTableOp table) {
+  return table.getRotated() == 0;
+}
+
 FailureOr<std::vector<StoredWeight>>
 mlir::lap::collectWeights(ModuleOp module) {
   std::vector<StoredWeight> weights;
@@ -27,7 +31,9 @@ mlir::lap::collectWeights(ModuleOp module) {
     if (auto weight = dyn_cast<WeightOp>(op))
       bytes = getStoredBytes(weight.getValueType(), weight.getLayout(), &op);
     else if (auto table = dyn_cast<RopeTableOp>(op))
-      bytes = getStoredBytes(table.getValueType(), Layout::Plain, &op);
+      bytes = isEmptyTable(table)
+                  ? FailureOr<int64_t>(sizeof(float))
+                  : getStoredBytes(table.getValueType(), Layout::Plain, &op);
     else
       continue;
     if (failed(bytes))
@@ -144,6 +150,8 @@ Status WeightWriter::prepare() {
       std::vector<float> values = computeRopeTable(
           table.getHeadDim(), table.getRotated(),
           table.getTheta().convertToDouble(), table.getPositions());
+      if (isEmptyTable(table))
+        values = {0};
       const auto *bytes = reinterpret_cast<const uint8_t *>(values.data());
       source.computed.assign(bytes, bytes + values.size() * sizeof(float));
       source.units = source.computed.size();
@@ -210,8 +218,8 @@ Status WeightWriter::process(Chunk &chunk) {
   int64_t rowBytes =
       layout.columns * (source.format == SourceFormat::F32 ? 4 : 2);
   int64_t firstRow = chunk.begin * RowTileLayout::tileRows;
-  int64_t rows = std::min(chunk.count * RowTileLayout::tileRows,
-                          layout.rows - firstRow);
+  int64_t rows =
+      std::min(chunk.count * RowTileLayout::tileRows, layout.rows - firstRow);
   std::vector<uint8_t> *read = pool.take(rows * rowBytes);
   std::span<uint8_t> raw(read->data(), rows * rowBytes);
   LAPIDARY_TRY(checkpoint.read(*source.tensor, firstRow * rowBytes, raw));
@@ -240,8 +248,8 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
     Chunk chunk;
     chunk.weight = weight;
     chunk.begin = unit;
-    chunk.count = std::min(sources[weight].unitsPerChunk,
-                           sources[weight].units - unit);
+    chunk.count =
+        std::min(sources[weight].unitsPerChunk, sources[weight].units - unit);
     unit += chunk.count;
     chunk.last = unit == sources[weight].units;
     if (chunk.last) {
@@ -284,11 +292,10 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
   return error;
 }
 
-Status
-mlir::lap::writeWeights(std::vector<StoredWeight> &weights,
-                        const lapidary::Checkpoint &checkpoint,
-                        lapidary::BundleFile &file,
-                        const std::function<bool(uint64_t)> &progress) {
+Status mlir::lap::writeWeights(std::vector<StoredWeight> &weights,
+                               const lapidary::Checkpoint &checkpoint,
+                               lapidary::BundleFile &file,
+                               const std::function<bool(uint64_t)> &progress) {
   WeightWriter writer(weights, checkpoint, file);
   LAPIDARY_TRY(writer.prepare());
   return writer.run(progress);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "compiler/BundleFile.h"
+#include "dialects/lap/LapDialect.h"
 #include "frontends/formats/Safetensors.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -21,6 +22,10 @@ struct StoredWeight {
   uint64_t hashLow = 0;
   uint64_t hashHigh = 0;
 };
+
+/// Whether the table turns no pair. In the bundle, where nothing is empty, a
+/// single 0 stands for it, which nobody reads.
+bool isEmptyTable(RopeTableOp table);
 
 /// The weights of a module in order, with their sizes.
 FailureOr<std::vector<StoredWeight>> collectWeights(ModuleOp module);

@@ -2,7 +2,8 @@
 # source tree. `scripts/test lit` runs it; one test: lit -v build/test/compiler/fuse-norm-linear.mlir.
 #
 # Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16 and %tiny_q8_0 (compiled bundles),
-# %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `root`, `avx512`.
+# %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `bundles`, `root`,
+# `avx2`, `avx512`.
 import os
 
 import lit.formats
@@ -36,6 +37,10 @@ if os.path.exists(config.buildRoot + "/tiny-bf16.lap"):
     config.available_features.add("bundles")
 if os.geteuid() == 0:
     config.available_features.add("root")
+# The instruction sets that the CPU target compiles for (targets/cpu/Variants.cpp).
 with open("/proc/cpuinfo") as cpuinfo:
-    if "avx512vnni" in cpuinfo.read() or "avx512_vnni" in cpuinfo.read():
+    flags = set(cpuinfo.read().split())
+if {"avx2", "fma", "f16c", "bmi2"} <= flags:
+    config.available_features.add("avx2")
+    if {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= flags:
         config.available_features.add("avx512")

@@ -54,6 +54,9 @@ def Lap_KvCacheType : Lap_Type<"KvCache", "kv_cache"> {
     head, element, position), values position by position (position, head, element): both are read by whole vectors without a
     horizontal sum.
 
+    Whole blocks are read and what is not visible gets a weight of 0, so the memory of positions that were not written yet must
+    hold finite values (fresh pages are zeros): 0 times a NaN or an infinity is no 0.
+
     - (C1) `heads` and `head_dim` are 1 to 65536, `window` is 0 to 2^31 - 1.
 
     Example: `!lap.kv_cache<heads = 8, head_dim = 256, window = 1024>`

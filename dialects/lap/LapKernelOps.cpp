@@ -81,8 +81,8 @@ LogicalResult RopeKvUpdateOp::verify() {
            << getWidth(getKeys()) << " and " << getWidth(getQuery());
   int64_t row = getWidth(getTable());
   if (!hasSize(getQueryNorm(), headDim) || !hasSize(getKeyNorm(), headDim) ||
-      row > headDim || row % 2) // C2
-    return emitOpError("expected norms of ")
+      headDim % 2 || row > headDim || row % 2) // C2
+    return emitOpError("expected an even head_dim, norms of ")
            << headDim << " elements and a table row of an even width up to it";
   return success();
 }

@@ -69,7 +69,7 @@ def Lap_RopeKvUpdateOp : Lap_Op<"rope_kv_update", [MemoryEffects<[MemWrite<Lap_C
     `keys` and `values` are the same value in layers whose values are their keys.
 
     - (C1) the keys' width is the cache's heads * head_dim, which divides the query's width.
-    - (C2) both norms have head_dim elements; the table's row is at most head_dim wide and even.
+    - (C2) head_dim is even, both norms have head_dim elements; the table's row is at most head_dim wide and even.
 
     Example:
     ```mlir

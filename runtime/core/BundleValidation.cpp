@@ -200,6 +200,7 @@ Status Validator::checkWeights() {
                                    schema::SegmentKind::Weight, what));
     names.add(weight.name());
 
+    LAPIDARY_TRY(checkAlignment(weight.shape(), what));
     int64_t elements = 1;
     for (int64_t size : *weight.shape())
       if (size < 1 || __builtin_mul_overflow(elements, size, &elements) ||

@@ -1,5 +1,6 @@
-// Errors as values: Status (a code and a message that names what, where and what was expected) and Result<T> (a value
-// or a Status, never both). Nothing in the runtime throws across a public function.
+// Errors as values: Status (a code and a message that names what, where and
+// what was expected) and Result<T> (a value or a Status, never both). Nothing
+// in the runtime throws across a public function.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@ namespace lapidary {
 
 enum class StatusCode : uint8_t {
   Ok = 0,
-  /// The caller asked for something that cannot be: a prompt longer than the context, a negative count.
+  /// The caller asked for something that cannot be: a prompt longer than the
+  /// context, a negative count.
   InvalidArgument,
   /// A file is not what it should be: truncated, altered, malformed.
   InvalidData,
@@ -32,7 +34,8 @@ enum class StatusCode : uint8_t {
 class [[nodiscard]] Status {
 public:
   Status() = default;
-  Status(StatusCode code, std::string message) : code(code), text(std::move(message)) {}
+  Status(StatusCode code, std::string message)
+      : code(code), text(std::move(message)) {}
 
   bool ok() const { return code == StatusCode::Ok; }
   StatusCode getCode() const { return code; }
@@ -43,14 +46,30 @@ private:
   std::string text;
 };
 
-inline Status invalidArgument(std::string message) { return {StatusCode::InvalidArgument, std::move(message)}; }
-inline Status invalidData(std::string message) { return {StatusCode::InvalidData, std::move(message)}; }
-inline Status notFound(std::string message) { return {StatusCode::NotFound, std::move(message)}; }
-inline Status unsupported(std::string message) { return {StatusCode::Unsupported, std::move(message)}; }
-inline Status outOfMemory(std::string message) { return {StatusCode::OutOfMemory, std::move(message)}; }
-inline Status ioError(std::string message) { return {StatusCode::IoError, std::move(message)}; }
-inline Status cancelled(std::string message) { return {StatusCode::Cancelled, std::move(message)}; }
-inline Status internalError(std::string message) { return {StatusCode::Internal, std::move(message)}; }
+inline Status invalidArgument(std::string message) {
+  return {StatusCode::InvalidArgument, std::move(message)};
+}
+inline Status invalidData(std::string message) {
+  return {StatusCode::InvalidData, std::move(message)};
+}
+inline Status notFound(std::string message) {
+  return {StatusCode::NotFound, std::move(message)};
+}
+inline Status unsupported(std::string message) {
+  return {StatusCode::Unsupported, std::move(message)};
+}
+inline Status outOfMemory(std::string message) {
+  return {StatusCode::OutOfMemory, std::move(message)};
+}
+inline Status ioError(std::string message) {
+  return {StatusCode::IoError, std::move(message)};
+}
+inline Status cancelled(std::string message) {
+  return {StatusCode::Cancelled, std::move(message)};
+}
+inline Status internalError(std::string message) {
+  return {StatusCode::Internal, std::move(message)};
+}
 
 template <typename T> class [[nodiscard]] Result {
 public:
@@ -72,19 +91,24 @@ private:
 
 namespace detail {
 inline Status takeStatus(Status status) { return status; }
-template <typename T> Status takeStatus(const Result<T> &result) { return result.status(); }
+template <typename T> Status takeStatus(const Result<T> &result) {
+  return result.status();
+}
 inline void takeValue(Status &&) {}
-template <typename T> T takeValue(Result<T> &&result) { return *std::move(result); }
+template <typename T> T takeValue(Result<T> &&result) {
+  return *std::move(result);
+}
 } // namespace detail
 
 } // namespace lapidary
 
-/// Evaluates a Status or a Result<T>; returns its error from the calling function, or yields its value:
+/// Evaluates a Status or a Result<T>; returns its error from the calling
+/// function, or yields its value:
 ///   auto bundle = LAPIDARY_TRY(Bundle::open(path));
-#define LAPIDARY_TRY(...)                                                                                              \
-  ({                                                                                                                   \
-    auto lapidaryResult = (__VA_ARGS__);                                                                               \
-    if (!lapidaryResult.ok()) [[unlikely]]                                                                             \
-      return ::lapidary::detail::takeStatus(lapidaryResult);                                                           \
-    ::lapidary::detail::takeValue(std::move(lapidaryResult));                                                          \
+#define LAPIDARY_TRY(...)                                                      \
+  ({                                                                           \
+    auto lapidaryResult = (__VA_ARGS__);                                       \
+    if (!lapidaryResult.ok()) [[unlikely]]                                     \
+      return ::lapidary::detail::takeStatus(lapidaryResult);                   \
+    ::lapidary::detail::takeValue(std::move(lapidaryResult));                  \
   })

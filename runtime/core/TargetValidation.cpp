@@ -172,6 +172,7 @@ Status TargetValidator::checkEntry(const schema::Target &target,
     if (dispatch.operands()->size() > maxOperands)
       return invalidData(concat(where, " has ", dispatch.operands()->size(),
                                 " operands, expected at most ", maxOperands));
+    LAPIDARY_TRY(checkAlignment(dispatch.operands(), where));
     for (uint32_t operand = 0; operand < dispatch.operands()->size(); ++operand)
       LAPIDARY_TRY(checkOperand(entry, *dispatch.operands()->Get(operand),
                                 operand, where));

@@ -70,6 +70,18 @@ inline Status checkRange(int64_t value, int64_t low, int64_t high,
   return {};
 }
 
+/// The FlatBuffers verifier looks at the alignment of a vector's length (4
+/// bytes) but not at that of its elements.
+template <typename T>
+Status checkAlignment(const flatbuffers::Vector<T> *vector,
+                      const std::string &what) {
+  if (reinterpret_cast<uintptr_t>(vector->Data()) % alignof(int64_t) != 0)
+    return invalidData(concat(what,
+                              " is malformed: a list in it is not aligned to ",
+                              alignof(int64_t), " bytes"));
+  return {};
+}
+
 inline Status checkSegmentIndex(const schema::Program &program, uint32_t index,
                                 schema::SegmentKind kind,
                                 const std::string &what) {

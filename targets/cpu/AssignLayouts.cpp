@@ -16,8 +16,7 @@ using namespace mlir::lap;
 
 namespace {
 
-struct AssignLayoutsPass
-    : cpu::impl::AssignLayoutsPassBase<AssignLayoutsPass> {
+struct AssignLayoutsPass : cpu::impl::AssignLayoutsPassBase<AssignLayoutsPass> {
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
     auto assign = [&](Value matrix) {

@@ -3,6 +3,12 @@
 #include "targets/cpu/Passes.h"
 
 #include "lld/Common/Driver.h"
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "mlir/Transforms/Passes.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -11,12 +17,6 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Triple.h"
-#include "mlir/Conversion/Passes.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Export.h"
-#include "mlir/Transforms/Passes.h"
 
 LLD_HAS_DRIVER(elf)
 
@@ -144,9 +144,9 @@ LogicalResult cpu::optimizeLlvm(llvm::Module &module,
   return success();
 }
 
-static FailureOr<std::string>
-generateFile(llvm::Module &module, const CpuVariant &variant,
-             llvm::CodeGenFileType kind) {
+static FailureOr<std::string> generateFile(llvm::Module &module,
+                                           const CpuVariant &variant,
+                                           llvm::CodeGenFileType kind) {
   std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(variant);
   if (!machine)
     return failure();
@@ -216,8 +216,8 @@ FailureOr<std::string> cpu::linkSharedObject(StringRef bytes) {
                              object.c_str()};
   std::string messages;
   llvm::raw_string_ostream stream(messages);
-  lld::Result result = lld::lldMain(arguments, stream, stream,
-                                    {{lld::Gnu, &lld::elf::link}});
+  lld::Result result =
+      lld::lldMain(arguments, stream, stream, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode)
     return fail("linking the kernels failed: " + stream.str());
   auto file = llvm::MemoryBuffer::getFile(library, /*IsText=*/false,

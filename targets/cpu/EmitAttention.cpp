@@ -63,8 +63,7 @@ KernelInfo cpu::emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op) {
       Value sinLow = e.load(table, e.add(e.add(low, rotated), i), size);
       Value cosHigh = e.load(table, e.add(high, i), size);
       Value sinHigh = e.load(table, e.add(e.add(high, rotated), i), size);
-      Value cos =
-          e.subF(e.mulF(cosLow, cosHigh), e.mulF(sinLow, sinHigh));
+      Value cos = e.subF(e.mulF(cosLow, cosHigh), e.mulF(sinLow, sinHigh));
       Value sin = e.fma(sinLow, cosHigh, e.mulF(cosLow, sinHigh));
       write(e.subF(e.mulF(x1, cos), e.mulF(x2, sin)), i, size);
       write(e.fma(x2, cos, e.mulF(x1, sin)), e.add(i, half), size);
@@ -80,33 +79,30 @@ KernelInfo cpu::emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op) {
     Value token = e.div(tile, kvHeads), head = e.rem(tile, kvHeads);
     Value position = e.add(e.getPast(), token);
     Value low = e.mul(e.rem(position, RopeTableOp::lowRows), 2 * rotated);
-    Value high = e.mul(e.add(e.div(position, RopeTableOp::lowRows),
-                             RopeTableOp::lowRows),
-                       2 * rotated);
+    Value high = e.mul(
+        e.add(e.div(position, RopeTableOp::lowRows), RopeTableOp::lowRows),
+        2 * rotated);
     e.loop(e.index(0), e.index(group), 1, [&](Value member) {
-      Value at = e.mul(
-          e.add(e.mul(e.add(e.mul(token, kvHeads), head), group), member),
-          headDim);
+      Value at =
+          e.mul(e.add(e.mul(e.add(e.mul(token, kvHeads), head), group), member),
+                headDim);
       normAndTurn(query, at, queryNorm, low, high,
                   [&](Value vector, Value element, int64_t size) {
                     e.store(vector, out, e.add(at, element), size);
                   });
     });
     Value source = e.mul(e.add(e.mul(token, kvHeads), head), headDim);
-    Value block =
-        getCacheBlock(e, cache, e.div(position, blockRows));
+    Value block = getCacheBlock(e, cache, e.div(position, blockRows));
     Value lane = e.rem(position, blockRows);
-    Value keyAt =
-        e.add(e.mul(e.add(e.mul(block, kvHeads), head), headDim * blockRows),
-              lane);
+    Value keyAt = e.add(
+        e.mul(e.add(e.mul(block, kvHeads), head), headDim * blockRows), lane);
     normAndTurn(keys, source, keyNorm, low, high,
                 [&](Value vector, Value element, int64_t size) {
                   Value first = e.add(keyAt, e.mul(element, blockRows));
                   for (int64_t i = 0; i < size; ++i)
-                    e.storeScalar(
-                        vector::ExtractOp::create(e, vector,
-                                                  ArrayRef<int64_t>{i}),
-                        cacheKeys, e.add(first, i * blockRows));
+                    e.storeScalar(vector::ExtractOp::create(
+                                      e, vector, ArrayRef<int64_t>{i}),
+                                  cacheKeys, e.add(first, i * blockRows));
                 });
     Value row = e.add(e.mul(block, blockRows), lane);
     Value valueAt = e.mul(e.add(e.mul(row, kvHeads), head), headDim);
@@ -151,15 +147,15 @@ KernelInfo cpu::emitAttention(KernelEmitter &e, AttentionOp op) {
     Value part = e.rem(tile, parts), rest = e.div(tile, parts);
     Value head = e.rem(rest, kvHeads), token = e.div(rest, kvHeads);
     Value position = e.add(e.getPast(), token);
-    Value end = visibleEnd.memref ? e.loadIndex(visibleEnd, token)
-                                  : e.add(position, 1);
+    Value end =
+        visibleEnd.memref ? e.loadIndex(visibleEnd, token) : e.add(position, 1);
     Value begin = e.index(0);
     if (cache.getWindow())
       begin = e.max(begin, e.add(position, 1 - cache.getWindow()));
-    Value queryAt = e.mul(
-        e.add(e.mul(e.add(e.mul(token, kvHeads), head), group),
-              e.mul(part, heads)),
-        headDim);
+    Value queryAt =
+        e.mul(e.add(e.mul(e.add(e.mul(token, kvHeads), head), group),
+                    e.mul(part, heads)),
+              headDim);
     for (int64_t h = 0; h < heads; ++h)
       e.vectors(0, headDim, [&](Value i, int64_t size) {
         e.store(e.splat(0), sums, e.add(i, h * headDim), size);
@@ -180,12 +176,11 @@ KernelInfo cpu::emitAttention(KernelEmitter &e, AttentionOp op) {
           SmallVector<Value> scores = e.loop(
               e.index(0), e.index(headDim), 1, zeros,
               [&](Value i, ValueRange accumulated) {
-                Value key =
-                    e.load(keys, e.add(keyAt, e.mul(i, blockRows)));
+                Value key = e.load(keys, e.add(keyAt, e.mul(i, blockRows)));
                 SmallVector<Value> next;
                 for (int64_t h = 0; h < heads; ++h) {
-                  Value q = e.loadScalar(
-                      query, e.add(e.add(queryAt, i), h * headDim));
+                  Value q = e.loadScalar(query,
+                                         e.add(e.add(queryAt, i), h * headDim));
                   next.push_back(e.fma(e.broadcast(q), key, accumulated[h]));
                 }
                 return next;
@@ -204,8 +199,8 @@ KernelInfo cpu::emitAttention(KernelEmitter &e, AttentionOp op) {
               compare(arith::CmpIPredicate::slt, end));
           SmallVector<Value> maxima, totals, scales;
           for (int64_t h = 0; h < heads; ++h) {
-            Value score = arith::SelectOp::create(e, visible, scores[h],
-                                                  minusInfinity);
+            Value score =
+                arith::SelectOp::create(e, visible, scores[h], minusInfinity);
             Value top = e.broadcast(vector::ReductionOp::create(
                 e, vector::CombiningKind::MAXNUMF, score));
             Value maximum = arith::MaxNumFOp::create(e, carried[h], top);
@@ -218,22 +213,20 @@ KernelInfo cpu::emitAttention(KernelEmitter &e, AttentionOp op) {
             totals.push_back(total);
             scales.push_back(scale);
           }
-          Value valueAt =
-              e.mul(e.add(e.mul(cacheBlock, blockRows * kvHeads), head),
-                    headDim);
+          Value valueAt = e.mul(
+              e.add(e.mul(cacheBlock, blockRows * kvHeads), head), headDim);
           e.vectors(0, headDim, [&](Value i, int64_t size) {
             SmallVector<Value> sum;
             for (int64_t h = 0; h < heads; ++h)
               sum.push_back(
-                  e.mulF(e.load(sums, e.add(i, h * headDim), size),
-                         scales[h]));
+                  e.mulF(e.load(sums, e.add(i, h * headDim), size), scales[h]));
             for (int64_t row = 0; row < blockRows; ++row) {
               Value value = e.load(
-                  values,
-                  e.add(e.add(valueAt, i), row * kvHeads * headDim), size);
+                  values, e.add(e.add(valueAt, i), row * kvHeads * headDim),
+                  size);
               for (int64_t h = 0; h < heads; ++h) {
-                Value weight = e.loadScalar(
-                    weights, e.index(h * blockRows + row));
+                Value weight =
+                    e.loadScalar(weights, e.index(h * blockRows + row));
                 sum[h] = e.fma(e.broadcast(weight), value, sum[h]);
               }
             }
@@ -247,15 +240,15 @@ KernelInfo cpu::emitAttention(KernelEmitter &e, AttentionOp op) {
       Value total = state[heads + h];
       e.vectors(0, headDim, [&](Value i, int64_t size) {
         Value sum = e.load(sums, e.add(i, h * headDim), size);
-        e.store(e.divF(sum, total), out,
-                e.add(e.add(queryAt, i), h * headDim), size);
+        e.store(e.divF(sum, total), out, e.add(e.add(queryAt, i), h * headDim),
+                size);
       });
     }
   });
   // A tile's cost grows with the context: count on a typical window.
   int64_t typicalContext = cache.getWindow() ? cache.getWindow() : 1024;
-  int64_t scratch = heads * (blockRows + llvm::alignTo(headDim, blockRows)) *
-                    sizeof(float);
+  int64_t scratch =
+      heads * (blockRows + llvm::alignTo(headDim, blockRows)) * sizeof(float);
   return {{0, kvHeads * parts},
           {heads * headDim * 2 * typicalContext, 0},
           {scratch, 0}};

@@ -102,9 +102,8 @@ void LinearEmitter::packInput() {
       }
       Value first = e.add(packedAt, e.mul(column, tokenBlock));
       for (int64_t i = 0; i < size; ++i)
-        e.storeScalar(
-            vector::ExtractOp::create(e, value, ArrayRef<int64_t>{i}), x,
-            e.add(first, i * tokenBlock));
+        e.storeScalar(vector::ExtractOp::create(e, value, ArrayRef<int64_t>{i}),
+                      x, e.add(first, i * tokenBlock));
     });
   });
 }
@@ -117,9 +116,9 @@ Value LinearEmitter::loadX(Value xAt, Value column, int64_t token) {
 SmallVector<Value> LinearEmitter::decodeGroup(const Stream &stream,
                                               Value group) {
   constexpr int64_t bytes = RowTileLayout::tileRows * RowTileLayout::groupBytes;
-  Value raw = vector::LoadOp::create(
-      e, VectorType::get({bytes}, e.getI8Type()), stream.bytes.memref,
-      e.add(stream.tileAt, e.mul(group, bytes)));
+  Value raw = vector::LoadOp::create(e, VectorType::get({bytes}, e.getI8Type()),
+                                     stream.bytes.memref,
+                                     e.add(stream.tileAt, e.mul(group, bytes)));
   auto words = VectorType::get({KernelEmitter::lanes}, e.getI32Type());
   auto constant = [&](int32_t value) -> Value {
     return arith::ConstantOp::create(
@@ -156,12 +155,12 @@ SmallVector<Value> LinearEmitter::decodeGroup(const Stream &stream,
 }
 
 Value LinearEmitter::loadScale(const Stream &stream, Value block) {
-  int64_t bytes = layout.scaleType.getIntOrFloatBitWidth() / 8 *
-                  RowTileLayout::tileRows;
-  Value at = e.add(e.add(stream.tileAt, e.mul(block, bytes)),
-                   layout.scaleOffset);
-  Value raw = vector::LoadOp::create(
-      e, VectorType::get({bytes}, e.getI8Type()), stream.bytes.memref, at);
+  int64_t bytes =
+      layout.scaleType.getIntOrFloatBitWidth() / 8 * RowTileLayout::tileRows;
+  Value at =
+      e.add(e.add(stream.tileAt, e.mul(block, bytes)), layout.scaleOffset);
+  Value raw = vector::LoadOp::create(e, VectorType::get({bytes}, e.getI8Type()),
+                                     stream.bytes.memref, at);
   Value scale = vector::BitCastOp::create(
       e, VectorType::get({KernelEmitter::lanes}, layout.scaleType), raw);
   return layout.scaleType.isF32()
@@ -235,8 +234,8 @@ SmallVector<Value> LinearEmitter::emitSums(ArrayRef<Stream> streams,
     SmallVector<Value> part = addColumns(zeros, beginGroup, count, {});
     for (int64_t s = 0; s < streamCount; ++s)
       for (int64_t slot = 0; slot < slots; ++slot)
-        sums[at(s, 0, slot)] = e.fma(part[at(s, 0, slot)], scales[s],
-                                     sums[at(s, 0, slot)]);
+        sums[at(s, 0, slot)] =
+            e.fma(part[at(s, 0, slot)], scales[s], sums[at(s, 0, slot)]);
     return sums;
   };
 

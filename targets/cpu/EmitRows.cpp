@@ -31,8 +31,8 @@ static Value gatherRow(KernelEmitter &e, Buffer bytes,
         e.add(first, i * RowTileLayout::tileRows * RowTileLayout::groupBytes));
     word = vector::BitCastOp::create(e, VectorType::get({1}, i32), word);
     Value scalar = vector::ExtractOp::create(e, word, ArrayRef<int64_t>{0});
-    gathered = vector::InsertOp::create(e, scalar, gathered,
-                                        ArrayRef<int64_t>{i});
+    gathered =
+        vector::InsertOp::create(e, scalar, gathered, ArrayRef<int64_t>{i});
   }
   int64_t columns = units * layout.groupColumns;
   Value codes = vector::BitCastOp::create(
@@ -72,11 +72,11 @@ FailureOr<KernelInfo> cpu::emitEmbed(KernelEmitter &e, EmbedOp op) {
       if (layout->blockColumns) {
         int64_t scaleBytes = layout->scaleType.getIntOrFloatBitWidth() / 8;
         Value block = e.div(firstColumn, layout->blockColumns);
-        Value at = e.add(
-            tileAt, e.add(e.mul(e.add(e.mul(block, RowTileLayout::tileRows),
-                                      row),
-                                scaleBytes),
-                          layout->scaleOffset));
+        Value at =
+            e.add(tileAt,
+                  e.add(e.mul(e.add(e.mul(block, RowTileLayout::tileRows), row),
+                              scaleBytes),
+                        layout->scaleOffset));
         Value bits = vector::LoadOp::create(
             e, VectorType::get({scaleBytes}, e.getI8Type()), table.memref, at);
         bits = vector::BitCastOp::create(
@@ -134,13 +134,13 @@ KernelInfo cpu::emitResidualNorm(KernelEmitter &e, ResidualNormOp op) {
         e.inverseRms(input, at, width, op.getEps().convertToFloat());
     Value scalar;
     if (op.getScalar())
-      scalar = e.broadcast(
-          e.loadScalar(e.getBuffer(op.getScalar()), e.index(0)));
+      scalar =
+          e.broadcast(e.loadScalar(e.getBuffer(op.getScalar()), e.index(0)));
     e.vectors(0, width, [&](Value offset, int64_t size) {
       Value here = e.add(at, offset);
       Value x = e.mulF(e.load(input, here, size), inverse);
-      Value sum = e.fma(x, e.load(weight, offset, size),
-                        e.load(residual, here, size));
+      Value sum =
+          e.fma(x, e.load(weight, offset, size), e.load(residual, here, size));
       e.store(scalar ? e.mulF(sum, scalar) : sum, out, here, size);
     });
   });
@@ -164,25 +164,28 @@ KernelInfo cpu::emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op) {
     Value y = e.loadIndex(positions, e.add(e.mul(token, 2), 1));
     Value columnAt = e.mul(x, 2 * width);
     Value rowAt = e.add(e.mul(y, 2 * width), width);
-    auto [mean, inverse] =
-        e.meanAndInverseDeviation(input, at, width, eps);
-    e.vectors(0, width, [&, mean = mean, inverse = inverse](Value offset,
-                                                            int64_t size) {
-      Value here = e.add(at, offset);
-      Value v = e.mulF(e.subF(e.load(input, here, size), mean), inverse);
-      v = e.fma(v, e.load(weight, offset, size), e.load(bias, offset, size));
-      v = e.addF(v, e.addF(e.load(table, e.add(columnAt, offset), size),
-                           e.load(table, e.add(rowAt, offset), size)));
-      e.store(v, out, here, size);
-    });
+    auto [mean, inverse] = e.meanAndInverseDeviation(input, at, width, eps);
+    e.vectors(
+        0, width,
+        [&, mean = mean, inverse = inverse](Value offset, int64_t size) {
+          Value here = e.add(at, offset);
+          Value v = e.mulF(e.subF(e.load(input, here, size), mean), inverse);
+          v = e.fma(v, e.load(weight, offset, size),
+                    e.load(bias, offset, size));
+          v = e.addF(v, e.addF(e.load(table, e.add(columnAt, offset), size),
+                               e.load(table, e.add(rowAt, offset), size)));
+          e.store(v, out, here, size);
+        });
     auto [mean2, inverse2] = e.meanAndInverseDeviation(out, at, width, eps);
-    e.vectors(0, width, [&, mean2 = mean2, inverse2 = inverse2](
-                            Value offset, int64_t size) {
-      Value here = e.add(at, offset);
-      Value v = e.mulF(e.subF(e.load(out, here, size), mean2), inverse2);
-      v = e.fma(v, e.load(weight2, offset, size), e.load(bias2, offset, size));
-      e.store(v, out, here, size);
-    });
+    e.vectors(
+        0, width,
+        [&, mean2 = mean2, inverse2 = inverse2](Value offset, int64_t size) {
+          Value here = e.add(at, offset);
+          Value v = e.mulF(e.subF(e.load(out, here, size), mean2), inverse2);
+          v = e.fma(v, e.load(weight2, offset, size),
+                    e.load(bias2, offset, size));
+          e.store(v, out, here, size);
+        });
   });
   return {{0, 1}, {12 * width, 0}, {0, 0}};
 }

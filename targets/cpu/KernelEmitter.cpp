@@ -27,7 +27,8 @@ static Value getArgument(Value value) {
 /// first dimension of what it writes.
 static int64_t findStaticTokens(KernelOp kernel) {
   for (Type type : llvm::reverse(kernel.getArgumentTypes()))
-    if (auto memref = dyn_cast<MemRefType>(type); memref && memref.getRank() > 1)
+    if (auto memref = dyn_cast<MemRefType>(type);
+        memref && memref.getRank() > 1)
       return memref.isDynamicDim(0) ? 0 : memref.getDimSize(0);
   return 0;
 }
@@ -42,8 +43,8 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
   //             int64_t tileBegin, int64_t tileEnd)
   function = func::FuncOp::create(
       *this, kernel.getName(),
-      getFunctionType(
-          {pointer, pointer, pointer, getI64Type(), getI64Type()}, {}));
+      getFunctionType({pointer, pointer, pointer, getI64Type(), getI64Type()},
+                      {}));
   Block *entry = function.addEntryBlock();
   setInsertionPointToStart(entry);
   auto loadSize = [&](int64_t at) -> Value {
@@ -65,10 +66,10 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
   past = loadSize(1);
   chunk = loadSize(2);
   scratchPointer = entry->getArgument(2);
-  tileBegin = arith::IndexCastOp::create(*this, getIndexType(),
-                                         entry->getArgument(3));
-  tileEnd = arith::IndexCastOp::create(*this, getIndexType(),
-                                       entry->getArgument(4));
+  tileBegin =
+      arith::IndexCastOp::create(*this, getIndexType(), entry->getArgument(3));
+  tileEnd =
+      arith::IndexCastOp::create(*this, getIndexType(), entry->getArgument(4));
   for (BlockArgument argument : kernel.getBody().getArguments()) {
     if (isa<KvCacheType>(argument.getType())) {
       Value keys = loadPointer();
@@ -114,8 +115,7 @@ Buffer KernelEmitter::getBuffer(Value value) const {
 
 Buffer KernelEmitter::getResultBuffer(Value result) const {
   for (Operation *user : result.getUsers())
-    if (auto write =
-            dyn_cast<bufferization::MaterializeInDestinationOp>(user))
+    if (auto write = dyn_cast<bufferization::MaterializeInDestinationOp>(user))
       return getBuffer(write.getDest());
   llvm_unreachable("kernel result without a destination");
 }
@@ -262,11 +262,10 @@ Value KernelEmitter::loadLanes(Buffer buffer, Value at, Value count) {
   Value mask = vector::CreateMaskOp::create(
       *this, VectorType::get({lanes}, getI1Type()), count);
   Value zero = arith::ConstantOp::create(
-      *this,
-      DenseElementsAttr::get(type, getZeroAttr(type.getElementType())));
-  return widen(vector::MaskedLoadOp::create(*this, type, buffer.memref, at,
-                                            mask, zero),
-               buffer.elementType);
+      *this, DenseElementsAttr::get(type, getZeroAttr(type.getElementType())));
+  return widen(
+      vector::MaskedLoadOp::create(*this, type, buffer.memref, at, mask, zero),
+      buffer.elementType);
 }
 
 void KernelEmitter::storeLanes(Value vector, Buffer buffer, Value at,
@@ -338,10 +337,9 @@ SmallVector<Value> KernelEmitter::vectors(int64_t begin, int64_t end,
   if (whole - begin == lanes)
     values = body(index(begin), lanes, values);
   else if (whole > begin)
-    values = loop(index(begin), index(whole), lanes, values,
-                  [&](Value at, ValueRange carried) {
-                    return body(at, lanes, carried);
-                  });
+    values = loop(
+        index(begin), index(whole), lanes, values,
+        [&](Value at, ValueRange carried) { return body(at, lanes, carried); });
   if (whole < end)
     values = body(index(whole), end - whole, values);
   return values;
@@ -370,9 +368,10 @@ Value KernelEmitter::inverseRms(Buffer buffer, Value at, int64_t width,
   return inverseSqrt(divF(sumLanes(sum), constantF32(width)), eps);
 }
 
-std::pair<Value, Value>
-KernelEmitter::meanAndInverseDeviation(Buffer buffer, Value at, int64_t width,
-                                       float eps) {
+std::pair<Value, Value> KernelEmitter::meanAndInverseDeviation(Buffer buffer,
+                                                               Value at,
+                                                               int64_t width,
+                                                               float eps) {
   Value sum = vectors(0, width, splat(0),
                       [&](Value offset, int64_t size, ValueRange carried) {
                         Value x = load(buffer, add(at, offset), size);
@@ -391,8 +390,7 @@ KernelEmitter::meanAndInverseDeviation(Buffer buffer, Value at, int64_t width,
         }
         return SmallVector<Value>{fma(d, d, carried[0])};
       })[0];
-  return {mean,
-          inverseSqrt(divF(sumLanes(squares), constantF32(width)), eps)};
+  return {mean, inverseSqrt(divF(sumLanes(squares), constantF32(width)), eps)};
 }
 
 Value KernelEmitter::gelu(Value x) {

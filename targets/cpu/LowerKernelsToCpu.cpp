@@ -33,9 +33,8 @@ FailureOr<KernelInfo> cpu::emitKernel(KernelEmitter &emitter, Operation *op) {
       .Case([&](RopeKvUpdateOp op) -> Result {
         return emitRopeKvUpdate(emitter, op);
       })
-      .Case([&](AttentionOp op) -> Result {
-        return emitAttention(emitter, op);
-      })
+      .Case(
+          [&](AttentionOp op) -> Result { return emitAttention(emitter, op); })
       .Case([&](ResidualNormOp op) -> Result {
         return emitResidualNorm(emitter, op);
       })
@@ -97,8 +96,8 @@ struct LowerKernelsToCpuPass
     emitter.finish();
     auto set = [&](StringRef name, Extent extent) {
       emitter.getFunction()->setAttr(
-          name, emitter.getDenseI64ArrayAttr(
-                    {extent.constant, extent.perToken}));
+          name,
+          emitter.getDenseI64ArrayAttr({extent.constant, extent.perToken}));
     };
     set("lap.tiles", info->tiles);
     set("lap.tile_work", info->tileWork);

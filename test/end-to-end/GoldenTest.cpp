@@ -196,9 +196,9 @@ void GoldenTest::run(Session &session) {
           promptError = error <= promptError ? promptError : error;
         }
         // Inside an image the reference's forward pass lets the full layer see
-        // the image both ways too, against its documentation and its own
-        // generation. Nothing but the choice at those positions follows from it
-        // here, where the only full layer is the last.
+        // the image both ways too, against its documentation. Nothing but the
+        // choice at those positions follows from it here, where the only full
+        // layer is the last.
         int32_t type = golden.types[size_t(row)];
         Choice choice = choose(logits);
         if (choice.gap > clearGap && type != 1 && type != 2) {

@@ -96,7 +96,8 @@ struct TestSelfTest {
 struct TestProgram {
   std::string producer = "lapidary test", name = "synthetic",
               architecture = "gemma4_unified";
-  int32_t vocabulary = synthetic::vocabulary, hidden = synthetic::hidden, layers = 2;
+  int32_t vocabulary = synthetic::vocabulary, hidden = synthetic::hidden,
+          layers = 2;
   int64_t context = contextMax;
   int32_t bos = bosToken, pad = 0, image = imageToken, video = videoToken,
           audio = audioToken;

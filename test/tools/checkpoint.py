@@ -1,7 +1,8 @@
 """Writes checkpoints of any configuration with random weights, with Python's standard library alone.
 
 The weights are such that activations keep their size from layer to layer, as trained ones do: a matrix's entries have
-the spread 1 / sqrt(columns), norms are about 1.
+the spread 1 / sqrt(columns), norms are about 1. And a matrix's entries are whole numbers up to 127 times a power of two,
+with a 127 in each block of 32: q8_0 holds them without loss, so that it, too, has to give the exact result.
 """
 
 import array
@@ -100,15 +101,22 @@ def tensors(config, published=True):
 
 
 def randomValues(chance, name, shape):
-    count = math.prod(shape)
-    if len(shape) == 1:
-        middle, spread = (0.0, 0.3) if name.endswith("bias") else (1.0, 0.3)
-    else:
-        # The embedding is scaled by sqrt(columns) when it is read.
-        middle, spread = 0.0, math.sqrt(3 / shape[-1])
+    if len(shape) > 1:
+        columns = shape[-1]
+        unit = 2.0 ** round(math.log2(math.sqrt(3 / columns) / 127))
+        values = array.array("f", [unit * (byte - 127) for byte in chance.randbytes(math.prod(shape))])
+        for row in range(0, len(values), columns):
+            for place in range(row, row + columns):
+                if (place - row) % 32 == 0 or values[place] > 127 * unit:
+                    values[place] = math.copysign(127 * unit, values[place])
+        return values
+    middle, spread = (0.0, 0.3) if name.endswith("bias") else (1.0, 0.3)
+    if name.endswith(("q_norm.weight", "k_norm.weight")):
+        # Attention has no scale of its own: trained norms hold it.
+        middle, spread = shape[0] ** -0.25, 0.3 * shape[0] ** -0.25
     if name.endswith("layer_scalar"):
         spread = 0.1
-    return array.array("f", [middle + spread * (2 * chance.random() - 1) for _ in range(count)])
+    return array.array("f", [middle + spread * (2 * chance.random() - 1) for _ in range(shape[0])])
 
 
 def encode(values, dtype):

@@ -1,9 +1,10 @@
 """Runs golden cases through `lapidary run` and compares with the reference implementation.
 
-    golden.py LAPIDARY BUNDLE GOLDEN_DIR [CASE...]
+    golden.py LAPIDARY BUNDLE GOLDEN_DIR [--may-differ CASE]... [CASE...]
 
 For each case: the prompt's token ids (media expanded) are the reference's, and so are the ids and the text of the greedy
-answer. Prints a line a case and exits with 1 when one differs.
+answer. Quantized weights may choose another word in a story: of a case named with --may-differ only the prompt counts.
+Prints a line a case and exits with 1 when one differs.
 """
 
 import argparse
@@ -57,6 +58,7 @@ def main():
     parser.add_argument("lapidary")
     parser.add_argument("bundle")
     parser.add_argument("golden", type=pathlib.Path)
+    parser.add_argument("--may-differ", action="append", default=[], metavar="CASE")
     parser.add_argument("cases", nargs="*")
     arguments = parser.parse_args()
     names = arguments.cases or sorted(path.parent.name for path in arguments.golden.glob("*/case.json"))
@@ -65,11 +67,12 @@ def main():
     failed = 0
     for name in names:
         found = differences(arguments.lapidary, arguments.bundle, arguments.golden.resolve() / name)
-        print(f"{'FAIL' if found else 'ok'} {name}")
+        allowed = name in arguments.may_differ and all(line.startswith(("ids:", "text:")) for line in found)
+        print(f"{('differs, as it may:' if allowed else 'FAIL') if found else 'ok'} {name}")
         for line in found:
             print("  " + line[:400])
-        failed += bool(found)
-    print(f"{len(names) - failed} of {len(names)} cases agree")
+        failed += bool(found) and not allowed
+    print(f"{len(names) - failed} of {len(names)} cases are as they should be")
     return 1 if failed else 0
 
 

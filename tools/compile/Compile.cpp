@@ -1,6 +1,7 @@
 // The whole way from a checkpoint to a bundle.
 #include "tools/compile/Compile.h"
 
+#include "compiler/BundleFile.h"
 #include "compiler/BundleWriter.h"
 #include "compiler/SelfTestData.h"
 #include "frontends/formats/TokenizerJson.h"
@@ -31,10 +32,11 @@ public:
   LogicalResult run();
 
 private:
-  InFlightDiagnostic error() {
-    return emitError(UnknownLoc::get(&context));
-  }
+  InFlightDiagnostic error() { return emitError(UnknownLoc::get(&context)); }
   LogicalResult check(const lapidary::Status &status) {
+    // Who pressed ^C knows.
+    if (status.getCode() == lapidary::StatusCode::Cancelled)
+      return failure();
     return status.ok() ? success() : LogicalResult(error() << status.message());
   }
   void report(StringRef what, double done) {
@@ -52,13 +54,16 @@ private:
   lowerKernels(const cpu::CpuVariant &variant, llvm::LLVMContext &llvmContext);
   LogicalResult generateCode();
   LogicalResult emitCode();
+  LogicalResult prepareFile();
   LogicalResult writeFile();
+  bool isCancelled() const { return options.cancel && *options.cancel; }
 
   MLIRContext &context;
   const CompileOptions &options;
   ImportedModel model;
   TargetCode code;
   std::vector<SelfTestData> selfTests;
+  std::vector<uint8_t> tokenizer;
 };
 
 } // namespace
@@ -82,9 +87,8 @@ LogicalResult Compiler::checkQuant() {
   return success();
 }
 
-LogicalResult
-Compiler::runPasses(ModuleOp module,
-                    function_ref<void(OpPassManager &)> build) {
+LogicalResult Compiler::runPasses(ModuleOp module,
+                                  function_ref<void(OpPassManager &)> build) {
   PassManager passes(&context);
   if (failed(applyPassManagerCLOptions(passes)))
     return failure();
@@ -93,14 +97,20 @@ Compiler::runPasses(ModuleOp module,
   return passes.run(module);
 }
 
-LogicalResult
-Compiler::print(function_ref<void(llvm::raw_ostream &)> write) {
+LogicalResult Compiler::print(function_ref<void(llvm::raw_ostream &)> write) {
   std::string message;
-  auto file = openOutputFile(
-      options.output.empty() ? "-" : StringRef(options.output), &message);
+  StringRef path = options.output.empty() ? "-" : StringRef(options.output);
+  auto file = openOutputFile(path, &message);
   if (!file)
     return error() << message;
-  write(file->os());
+  llvm::raw_fd_ostream &out = file->os();
+  write(out);
+  out.flush();
+  if (std::error_code code = out.error()) {
+    // LLVM ends the process for an error that nobody took note of.
+    out.clear_error();
+    return error() << "cannot write " << path << ": " << code.message();
+  }
   file->keep();
   return success();
 }
@@ -143,8 +153,7 @@ LogicalResult Compiler::generateCode() {
   });
   for (Job &job : jobs) {
     if (failed(job.object))
-      return error() << "LLVM made no code for "
-                     << job.variant->blocking.name;
+      return error() << "LLVM made no code for " << job.variant->blocking.name;
     FailureOr<std::string> library = cpu::linkSharedObject(*job.object);
     if (failed(library))
       return failure();
@@ -174,24 +183,32 @@ LogicalResult Compiler::emitCode() {
   return print([&](llvm::raw_ostream &out) { out << *assembly; });
 }
 
-LogicalResult Compiler::writeFile() {
+/// What a compile fails for at its end is found at its beginning.
+LogicalResult Compiler::prepareFile() {
+  if (failed(check(lapidary::BundleFile::check(options.output))))
+    return failure();
   llvm::SmallString<128> path(options.checkpoint);
   llvm::sys::path::append(path, "tokenizer.json");
   auto file = llvm::MemoryBuffer::getFile(path);
   if (!file)
     return error() << "cannot read " << path << ": "
                    << file.getError().message();
-  auto tokenizer = lapidary::compileTokenizer((*file)->getBuffer().str(),
-                                              path.str().str());
-  if (failed(check(tokenizer.status())))
+  auto compiled =
+      lapidary::compileTokenizer((*file)->getBuffer().str(), path.str().str());
+  if (failed(check(compiled.status())))
     return failure();
+  tokenizer = *std::move(compiled);
+  return success();
+}
+
+LogicalResult Compiler::writeFile() {
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
-                         code,          *tokenizer,   selfTests};
-  return check(writeBundle(
-      options.output, inputs, [&](uint64_t done, uint64_t total) {
+                         code,          tokenizer,    selfTests};
+  return check(
+      writeBundle(options.output, inputs, [&](uint64_t done, uint64_t total) {
         report("writing weights",
                static_cast<double>(done) / static_cast<double>(total));
-        return !options.cancel || !*options.cancel;
+        return !isCancelled();
       }));
 }
 
@@ -208,6 +225,8 @@ LogicalResult Compiler::run() {
     return failure();
   if (options.emit == Phase::Model)
     return emitModule(*model.module);
+  if (!options.emit && failed(prepareFile()))
+    return failure();
 
   bool quantized = !options.quant.empty() && options.quant != "bf16" &&
                    options.quant != "f16" && options.quant != "f32";
@@ -231,12 +250,12 @@ LogicalResult Compiler::run() {
   if (options.emit)
     return emitCode();
 
-  if (failed(generateCode()))
+  if (isCancelled() || failed(generateCode()) || isCancelled())
     return failure();
   report("computing the self-test", 0);
-  auto tests = computeSelfTests(*reference, model.config, *model.checkpoint,
-                                quantized);
-  if (failed(tests))
+  auto tests =
+      computeSelfTests(*reference, model.config, *model.checkpoint, quantized);
+  if (failed(tests) || isCancelled())
     return failure();
   selfTests = std::move(*tests);
   return writeFile();
@@ -244,8 +263,7 @@ LogicalResult Compiler::run() {
 
 LogicalResult mlir::lap::compile(MLIRContext &context,
                                  const CompileOptions &options) {
-  context.loadDialect<arith::ArithDialect,
-                      bufferization::BufferizationDialect, func::FuncDialect,
-                      LapDialect, memref::MemRefDialect>();
+  context.loadDialect<arith::ArithDialect, bufferization::BufferizationDialect,
+                      func::FuncDialect, LapDialect, memref::MemRefDialect>();
   return Compiler(context, options).run();
 }

@@ -20,7 +20,7 @@ struct CompileOptions {
   std::optional<Phase> emit;
   /// The CPU variant that `emit` shows machine code of.
   std::string variant = "avx512";
-  /// Set to stop; looked at while weights are written.
+  /// Set to stop; looked at between stages and while weights are written.
   const std::atomic<bool> *cancel = nullptr;
   /// Told what is being done, and how much of it is (0..1).
   std::function<void(StringRef what, double done)> progress;

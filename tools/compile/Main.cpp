@@ -5,8 +5,10 @@
 #include "mlir/IR/AsmState.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/WithColor.h"
 
@@ -41,6 +43,18 @@ static void showProgress(StringRef what, double done) {
                << what << "\x1b[K";
 }
 
+/// A message may quote what a file holds: bytes that are no text and sequences
+/// that steer a terminal are shown, not sent.
+static std::string getPrintable(StringRef message) {
+  std::string text = llvm::json::fixUTF8(message), printable;
+  for (char c : text)
+    if (llvm::isASCII(c) && !llvm::isPrint(c) && c != '\n')
+      printable += "\\x" + llvm::utohexstr(static_cast<uint8_t>(c), true, 2);
+    else
+      printable += c;
+  return printable;
+}
+
 /// Prints an error as a user reads it; only IR text has useful locations.
 static LogicalResult printDiagnostic(Diagnostic &diagnostic) {
   auto severity = diagnostic.getSeverity();
@@ -52,7 +66,7 @@ static LogicalResult printDiagnostic(Diagnostic &diagnostic) {
     llvm::WithColor::note(llvm::errs());
   if (auto location = dyn_cast<FileLineColLoc>(diagnostic.getLocation()))
     llvm::errs() << location.getFilename().getValue() << ": ";
-  llvm::errs() << diagnostic << "\n";
+  llvm::errs() << getPrintable(diagnostic.str()) << "\n";
   return success();
 }
 
@@ -71,14 +85,16 @@ int main(int argc, char **argv) {
       cl::desc("The device to compile for (default: cpu)"));
   cl::opt<std::string> quant(
       "quant", cl::value_desc("bf16|q8_0"), cl::cat(category),
-      cl::desc("How matrices are stored (default: as the checkpoint has them)"));
+      cl::desc(
+          "How matrices are stored (default: as the checkpoint has them)"));
   const std::string phases = listPhases("|");
   cl::opt<std::string> emit(
       "emit", cl::value_desc(phases), cl::cat(category),
       cl::desc("Print this stage instead of writing a bundle"));
   cl::opt<std::string> variant(
       "variant", cl::value_desc("avx512|avx2"), cl::init("avx512"),
-      cl::cat(category), cl::desc("Whose code --emit=llvm and --emit=asm show"));
+      cl::cat(category),
+      cl::desc("Whose code --emit=llvm and --emit=asm show"));
   registerAsmPrinterCLOptions();
   registerMLIRContextCLOptions();
   registerPassManagerCLOptions();

@@ -4,6 +4,7 @@
 #include "compiler/Pipeline.h"
 
 #include "dialects/lap/LapDialect.h"
+#include "targets/cpu/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -31,6 +32,7 @@ static void registerPasses() {
   registerTransformsPasses();
   lap::registerLapPasses();
   lap::registerLapPipelines();
+  lap::cpu::registerLapCpuPasses();
 }
 
 int main(int argc, char **argv) {

@@ -472,7 +472,7 @@ func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0
 // rope_kv_update C2: the norms.
 func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x128xf32>, %k: tensor<?x64xf32>,
                           %n: tensor<32xf32>, %m: tensor<64xf32>, %t: tensor<513x32xf32>, %past: index) {
-  // expected-error@+1 {{expected norms of 32 elements and a table row of an even width up to it}}
+  // expected-error@+1 {{expected an even head_dim, norms of 32 elements and a table row of an even width up to it}}
   %r = lap.rope_kv_update %c, %q, %k, %k, %n, %m, %t, %past {eps = 1.0e-6 : f32}
       : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<64xf32>, tensor<513x32xf32>
   return
@@ -483,9 +483,20 @@ func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0
 // rope_kv_update C2: the table.
 func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x128xf32>, %k: tensor<?x64xf32>,
                           %n: tensor<32xf32>, %t: tensor<513x33xf32>, %past: index) {
-  // expected-error@+1 {{expected norms of 32 elements and a table row of an even width up to it}}
+  // expected-error@+1 {{expected an even head_dim, norms of 32 elements and a table row of an even width up to it}}
   %r = lap.rope_kv_update %c, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32}
       : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<32xf32>, tensor<513x33xf32>
+  return
+}
+
+// -----
+
+// rope_kv_update C2: the head's size.
+func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 5, window = 0>, %q: tensor<?x20xf32>, %k: tensor<?x10xf32>,
+                          %n: tensor<5xf32>, %t: tensor<513x4xf32>, %past: index) {
+  // expected-error@+1 {{expected an even head_dim}}
+  %r = lap.rope_kv_update %c, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 2, head_dim = 5, window = 0>, tensor<?x20xf32>, tensor<?x10xf32>, tensor<5xf32>, tensor<5xf32>, tensor<513x4xf32>
   return
 }
 

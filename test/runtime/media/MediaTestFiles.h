@@ -2,16 +2,16 @@
 // own for each test, and the golden cases' parts that media tests need.
 #pragma once
 
+#include "test/TemporaryFolder.h"
+
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace lapidary::test {
@@ -40,30 +40,6 @@ inline void writeBytes(const std::string &path,
   if (!file.flush())
     throw std::runtime_error("cannot write " + path);
 }
-
-/// A folder that goes when the test ends.
-class TemporaryFolder {
-public:
-  TemporaryFolder() {
-    std::string name =
-        (std::filesystem::temp_directory_path() / "lapidary-media-XXXXXX")
-            .string();
-    if (!mkdtemp(name.data()))
-      throw std::runtime_error("cannot make " + name);
-    folder = name;
-  }
-  TemporaryFolder(const TemporaryFolder &) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
-  }
-  std::string path(const std::string &name = "") const {
-    return name.empty() ? folder : folder + "/" + name;
-  }
-
-private:
-  std::string folder;
-};
 
 inline nlohmann::json goldenCase(const std::string &name) {
   std::ifstream file(goldenFile(name, "case.json"));

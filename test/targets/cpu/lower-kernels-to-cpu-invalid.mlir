@@ -1,0 +1,34 @@
+// RUN: lapidary-opt %s --lap-lower-kernels-to-cpu -verify-diagnostics -split-input-file
+// RUN: not lapidary-opt %s --lap-lower-kernels-to-cpu=variant=avx1024 2>&1 | FileCheck %s
+// CHECK: error: unknown variant 'avx1024', expected avx2 or avx512
+
+// A model level op that no pass fused has no kernel.
+lap.kernel @gelu(%x: memref<?x64xf32>, %out: memref<?x64xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<?x64xf32> to tensor<?x64xf32>
+  // expected-error @+1 {{'lap.gelu' op has no CPU kernel}}
+  %r = lap.gelu %0 : tensor<?x64xf32>
+  bufferization.materialize_in_destination %r in restrict writable %out : (tensor<?x64xf32>, memref<?x64xf32>) -> ()
+  lap.return
+}
+
+// -----
+
+// A kernel is one op.
+lap.kernel @two(%x: memref<1x64xf32>, %w: memref<64xbf16>, %out: memref<1x64xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<1x64xf32> to tensor<1x64xf32>
+  %1 = bufferization.to_tensor %w restrict : memref<64xbf16> to tensor<64xbf16>
+  %2 = lap.residual_norm %0, %0, %1 {eps = 1.0e-6 : f32} : tensor<1x64xf32>, tensor<64xbf16>
+  bufferization.materialize_in_destination %2 in restrict writable %out : (tensor<1x64xf32>, memref<1x64xf32>) -> ()
+  // expected-error @+1 {{'lap.residual_norm' op is a second op in one kernel}}
+  %r = lap.residual_norm %0, %0, %1 {eps = 1.0e-6 : f32} : tensor<1x64xf32>, tensor<64xbf16>
+  bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x64xf32>, memref<1x64xf32>) -> ()
+  lap.return
+}
+
+// -----
+
+// And not none.
+// expected-error @+1 {{'lap.kernel' op has nothing to compute}}
+lap.kernel @nothing(%x: memref<?x64xf32>) {
+  lap.return
+}
