@@ -2,6 +2,8 @@
 // its place first; the program, which holds the hashes, is written last.
 #include "compiler/BundleWriter.h"
 
+#include "runtime/core/Bundle.h"
+
 #include <cstring>
 #include <xxhash.h>
 
@@ -11,27 +13,34 @@ using lapidary::BundleFile;
 using lapidary::Status;
 namespace schema = lapidary::schema;
 
-static constexpr uint64_t alignment = 4096;
-static constexpr uint64_t headerBytes = 40;
-static constexpr uint32_t formatVersion = 1;
-
 static std::span<const uint8_t> asBytes(const std::string &text) {
   return {reinterpret_cast<const uint8_t *>(text.data()), text.size()};
 }
 
-/// The 40 bytes before the program.
+/// What comes before the program.
 static std::vector<uint8_t> makeHeader(std::span<const uint8_t> program) {
-  std::vector<uint8_t> header(headerBytes);
-  std::memcpy(header.data(), "LAPIDARY", 8);
+  std::vector<uint8_t> header(lapidary::bundleHeaderBytes);
+  std::memcpy(header.data(), lapidary::bundleMagic,
+              sizeof(lapidary::bundleMagic));
   auto put = [&](size_t at, auto value) {
     std::memcpy(header.data() + at, &value, sizeof value);
   };
   XXH128_hash_t hash = XXH3_128bits(program.data(), program.size());
-  put(8, formatVersion);
+  put(8, lapidary::bundleVersion);
   put(16, static_cast<uint64_t>(program.size()));
   put(24, static_cast<uint64_t>(hash.low64));
   put(32, static_cast<uint64_t>(hash.high64));
   return header;
+}
+
+/// Whether the runtime takes the program, which is the runtime's own to say.
+static Status checkProgram(std::span<const uint8_t> program, uint64_t total) {
+  auto read = lapidary::readProgram(program, total);
+  if (read.ok())
+    return {};
+  return {read.status().getCode(),
+          "the checkpoint makes a bundle that no runtime would run: " +
+              read.status().message()};
 }
 
 Status mlir::lap::writeBundle(const std::string &path,
@@ -58,9 +67,9 @@ Status mlir::lap::writeBundle(const std::string &path,
   FailureOr<std::vector<uint8_t>> draft = buildProgram(parts);
   if (failed(draft))
     return reported;
-  uint64_t at = headerBytes + draft->size();
+  uint64_t at = lapidary::bundleHeaderBytes + draft->size();
   auto place = [&](uint64_t &offset, uint64_t bytes) {
-    offset = llvm::alignTo(at, alignment);
+    offset = llvm::alignTo(at, lapidary::bundleSegmentAlignment);
     at = offset + bytes;
   };
   for (Segment &segment : segments)
@@ -68,6 +77,18 @@ Status mlir::lap::writeBundle(const std::string &path,
   for (StoredWeight &weight : *weights)
     place(weight.offset, weight.bytes);
   uint64_t total = at;
+
+  // What the runtime would refuse is refused before anything is written; only
+  // the weights' hashes are missing by now. The self-tests wait for the end:
+  // numbers that are not finite come of a weight that is damaged, which the
+  // writing of weights names.
+  const std::vector<SelfTestData> noTests;
+  ProgramParts early = {inputs.program, inputs.config, inputs.target,
+                        segments,       *weights,      noTests};
+  FailureOr<std::vector<uint8_t>> untested = buildProgram(early);
+  if (failed(untested))
+    return reported;
+  LAPIDARY_TRY(checkProgram(*untested, total));
 
   BundleFile file = LAPIDARY_TRY(BundleFile::create(path, total));
   for (size_t i = 0; i < segments.size(); ++i)
@@ -81,7 +102,8 @@ Status mlir::lap::writeBundle(const std::string &path,
   FailureOr<std::vector<uint8_t>> program = buildProgram(parts);
   if (failed(program) || program->size() != draft->size())
     return reported;
+  LAPIDARY_TRY(checkProgram(*program, total));
   LAPIDARY_TRY(file.write(0, makeHeader(*program)));
-  LAPIDARY_TRY(file.write(headerBytes, *program));
+  LAPIDARY_TRY(file.write(lapidary::bundleHeaderBytes, *program));
   return file.commit();
 }

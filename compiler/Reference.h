@@ -49,6 +49,10 @@ public:
   /// Empties the caches.
   void reset() { caches.clear(); }
 
+  /// Round keys and values to f16 as they enter the caches, as compiled
+  /// programs do: what differs then is the code.
+  bool halfCaches = false;
+
   /// Sees the result of each op as it is computed.
   std::function<void(Operation *, const ReferenceTensor &)> observer;
 

@@ -2,6 +2,7 @@
 // in ReferenceMath.cpp.
 #include "compiler/Reference.h"
 #include "compiler/ReferenceMath.h"
+#include "compiler/WeightPacking.h"
 
 using namespace mlir;
 using namespace mlir::lap;
@@ -152,6 +153,10 @@ LogicalResult ReferenceInterpreter::update(KvUpdateOp op) {
   cache.values.resize(kept);
   cache.values.insert(cache.values.end(), values.values.begin(),
                       values.values.end());
+  if (halfCaches)
+    for (std::vector<float> *rows : {&cache.keys, &cache.values})
+      for (size_t i = kept; i < rows->size(); ++i)
+        (*rows)[i] = halfToFloat(floatToHalf((*rows)[i]));
   cache.positions = past + keys.shape[0];
   return success();
 }

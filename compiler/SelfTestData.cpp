@@ -10,40 +10,64 @@ using namespace mlir::lap;
 
 namespace {
 
-/// Tokens of a text, of a sound and of an image.
-constexpr int64_t textTokens = 6, mediaTokens = 2, decodedTokens = 2;
+/// Tokens of the text; the last ones are decoded one by one in "decode".
+constexpr int64_t textTokens = 8, decodedTokens = 2;
+/// Soft tokens of each medium.
+constexpr int64_t mediaTokens = 2;
 /// Logits compared, spread over the vocabulary.
 constexpr int64_t comparedLogits = 256;
-/// Embedding values compared an item.
+/// Embedding values compared a test.
 constexpr int64_t comparedEmbeddings = 512;
-/// The largest difference in units of the logits' root mean square (at least
-/// 1), at `boundLayers` layers; errors of layers add up like independent ones,
-/// with the square root of their number. Without quantization what remains is
-/// f16 caches and the order of sums.
+/// The largest differences. Logits: absolute at `boundLayers` layers or less;
+/// errors of layers add up like independent ones, with the square root of their
+/// number. Without quantization what remains is the order of sums, as both
+/// sides keep f16 caches; rounded weights disturb logits in proportion to their
+/// size.
 constexpr double exactBound = 0.02, quantizedBound = 0.25, boundLayers = 6;
+/// Embeddings: in units of their root mean square.
+constexpr double exactEmbeddingBound = 0.01, quantizedEmbeddingBound = 0.1;
 
+/// All tests are beginnings of one sequence (a text, an image, a frame of a
+/// video, a sound), so that one run of the model over it gives all expected
+/// logits: later positions do not change earlier ones.
 class SelfTestBuilder {
 public:
   SelfTestBuilder(ModuleOp model, const lapidary::ModelConfig &config,
                   const lapidary::Checkpoint &checkpoint, bool quantized)
-      : interpreter(model, checkpoint), config(config), quantized(quantized) {}
+      : interpreter(model, checkpoint), config(config), quantized(quantized) {
+    interpreter.halfCaches = true;
+  }
 
   FailureOr<std::vector<SelfTestData>> build();
 
 private:
-  LogicalResult addText(bool decode);
-  LogicalResult addImage();
-  LogicalResult addAudio();
+  void addText();
+  /// Appends soft tokens and a text token.
+  void addMedia(StringRef name, int64_t token);
+  /// A test of the sequence so far.
+  void addTest(StringRef name);
+  LogicalResult embedMedia();
+  FailureOr<ReferenceTensor> runSequence();
+  void finish(SelfTestData &test, ArrayRef<float> logits);
   /// The n-th of the texts' ids: spread over the vocabulary, no soft token.
   int32_t getToken(int64_t n) const;
-  /// Prefills, decodes, and stores the last logits; `media` are embeddings.
-  LogicalResult finish(SelfTestData &test, const ReferenceTensor &media);
-  void storeEmbeddings(SelfTestData &test, const ReferenceTensor &embeddings);
+  bool isVision(int32_t token) const {
+    return config.vision &&
+           (token == config.imageToken || token == config.videoToken);
+  }
+  bool isSoft(int32_t token) const {
+    return isVision(token) || (config.audio && token == config.audioToken);
+  }
 
   ReferenceInterpreter interpreter;
   const lapidary::ModelConfig &config;
   bool quantized;
+  /// The sequence, its media, and the row of it that each test ends with.
+  std::vector<int32_t> tokens;
+  std::vector<float> patches, frames, embeddings;
+  std::vector<int32_t> positions;
   std::vector<SelfTestData> tests;
+  std::vector<int64_t> lastRows;
 };
 
 } // namespace
@@ -56,70 +80,128 @@ int32_t SelfTestBuilder::getToken(int64_t n) const {
   return token;
 }
 
-void SelfTestBuilder::storeEmbeddings(SelfTestData &test,
-                                      const ReferenceTensor &embeddings) {
-  int64_t count = embeddings.values.size();
-  test.embedding_stride =
-      std::max<int64_t>(1, llvm::divideCeil(count, comparedEmbeddings));
-  for (int64_t i = 0; i < count; i += test.embedding_stride)
-    test.embeddings.push_back(embeddings.values[i]);
+void SelfTestBuilder::addTest(StringRef name) {
+  SelfTestData test;
+  test.name = name.str();
+  test.tokens = tokens;
+  test.patches = patches;
+  test.positions = positions;
+  test.frames = frames;
+  tests.push_back(std::move(test));
+  lastRows.push_back(tokens.size() - 1);
 }
 
-LogicalResult SelfTestBuilder::finish(SelfTestData &test,
-                                      const ReferenceTensor &media) {
-  interpreter.reset();
-  int64_t count = test.tokens.size();
+void SelfTestBuilder::addText() {
+  if (config.bosToken >= 0)
+    tokens.push_back(config.bosToken);
+  while (static_cast<int64_t>(tokens.size()) < textTokens)
+    tokens.push_back(getToken(tokens.size()));
+  addTest("text");
+  addTest("decode");
+  SelfTestData &decode = tests.back();
+  decode.decoded.assign(decode.tokens.end() - decodedTokens,
+                        decode.tokens.end());
+  decode.tokens.resize(textTokens - decodedTokens);
+}
+
+void SelfTestBuilder::addMedia(StringRef name, int64_t token) {
+  tokens.insert(tokens.end(), mediaTokens, token);
+  if (isVision(token)) {
+    int64_t values = config.vision->patchValues();
+    // A row of patches for each medium: x grows, then y.
+    int32_t row = patches.size() / (mediaTokens * values);
+    for (int32_t column = 0; column < mediaTokens; ++column) {
+      positions.insert(positions.end(), {column, row});
+      for (int64_t i = 0; i < values; ++i)
+        patches.push_back(
+            static_cast<float>((patches.size() * 2654435761u >> 8) % 256) /
+            255);
+    }
+  } else {
+    for (int64_t i = 0; i < mediaTokens * config.audio->samplesPerToken; ++i)
+      frames.push_back(
+          static_cast<float>(
+              static_cast<int64_t>((i * 2654435761u >> 8) % 256) - 128) /
+          256);
+  }
+  tokens.push_back(getToken(tokens.size()));
+  addTest(name);
+}
+
+LogicalResult SelfTestBuilder::embedMedia() {
+  auto append = [&](FailureOr<ReferenceTensor> rows) -> LogicalResult {
+    if (failed(rows))
+      return failure();
+    embeddings.insert(embeddings.end(), rows->values.begin(),
+                      rows->values.end());
+    return success();
+  };
+  ReferenceInterpreter::Inputs inputs;
+  if (!patches.empty()) {
+    int64_t count = positions.size() / 2;
+    inputs["patches"] = ReferenceTensor::ofValues(
+        {count, config.vision->patchValues()}, patches);
+    inputs["positions"] = ReferenceTensor::ofIndices({count, 2}, positions);
+    if (failed(append(interpreter.run("embed_image", inputs))))
+      return failure();
+  }
+  if (!frames.empty()) {
+    int64_t samples = config.audio->samplesPerToken;
+    int64_t count = frames.size() / samples;
+    inputs["frames"] = ReferenceTensor::ofValues({count, samples}, frames);
+    if (failed(append(interpreter.run("embed_audio", inputs))))
+      return failure();
+  }
+  return success();
+}
+
+/// The logits after each test's last token, a row a test.
+FailureOr<ReferenceTensor> SelfTestBuilder::runSequence() {
+  int64_t count = tokens.size(), width = config.text.hidden;
   std::vector<int32_t> rows, ends;
   int32_t row = 0;
-  auto isVision = [&](int32_t token) {
-    return config.vision &&
-           (token == config.imageToken || token == config.videoToken);
-  };
   for (int64_t i = 0; i < count; ++i) {
-    bool isAudio = config.audio && test.tokens[i] == config.audioToken;
-    rows.push_back(isVision(test.tokens[i]) || isAudio ? row++ : -1);
+    rows.push_back(isSoft(tokens[i]) ? row++ : -1);
     int64_t end = i + 1;
-    if (config.text.bidirectionalVision && isVision(test.tokens[i]))
-      while (end < count && isVision(test.tokens[end]))
+    if (config.text.bidirectionalVision && isVision(tokens[i]))
+      while (end < count && isVision(tokens[end]))
         ++end;
     ends.push_back(end);
   }
   ReferenceInterpreter::Inputs inputs;
-  inputs["tokens"] = ReferenceTensor::ofIndices({count}, test.tokens);
+  inputs["tokens"] = ReferenceTensor::ofIndices({count}, tokens);
   inputs["media_rows"] = ReferenceTensor::ofIndices({count}, rows);
-  inputs["media"] = media;
+  inputs["media"] = ReferenceTensor::ofValues({row, width}, embeddings);
   inputs["visible_end"] = ReferenceTensor::ofIndices({count}, ends);
   auto hidden = interpreter.run("prefill", inputs);
   if (failed(hidden))
     return failure();
+  std::vector<float> last;
+  for (int64_t at : lastRows)
+    last.insert(last.end(), hidden->values.begin() + at * width,
+                hidden->values.begin() + (at + 1) * width);
+  ReferenceInterpreter::Inputs head;
+  head["hidden"] = ReferenceTensor::ofValues(
+      {static_cast<int64_t>(lastRows.size()), width}, std::move(last));
+  return interpreter.run("logits", head);
+}
 
-  FailureOr<ReferenceTensor> logits;
-  if (test.decoded.empty()) {
-    int64_t width = config.text.hidden;
-    ReferenceInterpreter::Inputs last;
-    last["hidden"] = ReferenceTensor::ofValues(
-        {1, width}, {hidden->values.end() - width, hidden->values.end()});
-    logits = interpreter.run("logits", last);
-  }
-  int64_t past = count;
-  for (int32_t token : test.decoded) {
-    ReferenceInterpreter::Inputs next;
-    next["tokens"] = ReferenceTensor::ofIndices({1}, {token});
-    logits = interpreter.run("decode", next, past++);
-    if (failed(logits))
-      return failure();
-  }
-  if (failed(logits))
-    return failure();
+void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
+  int64_t soft =
+      llvm::count_if(test.tokens, [&](int32_t token) { return isSoft(token); });
+  // Embeddings are in the order of soft tokens, so those of a beginning of the
+  // sequence are a beginning of all.
+  int64_t values = soft * config.text.hidden;
+  test.embedding_stride =
+      std::max<int64_t>(1, llvm::divideCeil(values, comparedEmbeddings));
+  for (int64_t i = 0; i < values; i += test.embedding_stride)
+    test.embeddings.push_back(embeddings[i]);
+  if (soft)
+    test.embedding_bound = static_cast<float>(
+        quantized ? quantizedEmbeddingBound : exactEmbeddingBound);
 
-  const std::vector<float> &values = logits->values;
-  int64_t vocabulary = values.size(), best = 0;
-  double squares = 0;
-  for (int64_t i = 0; i < vocabulary; ++i) {
-    if (values[i] > values[best])
-      best = i;
-    squares += static_cast<double>(values[i]) * values[i];
-  }
+  int64_t vocabulary = logits.size();
+  int64_t best = llvm::max_element(logits) - logits.begin();
   int64_t stride =
       std::max<int64_t>(1, llvm::divideCeil(vocabulary, comparedLogits));
   for (int64_t i = 0; i < vocabulary; i += stride)
@@ -127,81 +209,34 @@ LogicalResult SelfTestBuilder::finish(SelfTestData &test,
   if (best % stride)
     test.logit_ids.push_back(best);
   for (int32_t id : test.logit_ids)
-    test.logits.push_back(values[id]);
+    test.logits.push_back(logits[id]);
+  double squares = 0;
+  for (float value : logits)
+    squares += static_cast<double>(value) * value;
+  double size =
+      std::max(1.0, std::sqrt(squares / static_cast<double>(vocabulary)));
   test.bound = static_cast<float>(
-      (quantized ? quantizedBound : exactBound) *
-      std::max(1.0, std::sqrt(config.text.layers.size() / boundLayers)) *
-      std::max(1.0, std::sqrt(squares / static_cast<double>(vocabulary))));
-  tests.push_back(test);
-  return success();
-}
-
-LogicalResult SelfTestBuilder::addText(bool decode) {
-  SelfTestData test;
-  test.name = decode ? "decode" : "text";
-  if (config.bosToken >= 0)
-    test.tokens.push_back(config.bosToken);
-  for (int64_t i = 0; i < textTokens; ++i)
-    test.tokens.push_back(getToken(i));
-  if (decode)
-    for (int64_t i = 0; i < decodedTokens; ++i)
-      test.decoded.push_back(getToken(textTokens + i));
-  return finish(test, ReferenceTensor::ofValues({0, config.text.hidden}, {}));
-}
-
-LogicalResult SelfTestBuilder::addImage() {
-  SelfTestData test;
-  test.name = "image";
-  int64_t values = config.vision->patchValues();
-  for (int64_t i = 0; i < mediaTokens * values; ++i)
-    test.patches.push_back(static_cast<float>((i * 2654435761u >> 8) % 256) /
-                           255);
-  for (int32_t i = 0; i < mediaTokens; ++i) // A row of patches: x grows.
-    test.positions.insert(test.positions.end(), {i, 0});
-  ReferenceInterpreter::Inputs inputs;
-  inputs["patches"] =
-      ReferenceTensor::ofValues({mediaTokens, values}, test.patches);
-  inputs["positions"] =
-      ReferenceTensor::ofIndices({mediaTokens, 2}, test.positions);
-  auto embeddings = interpreter.run("embed_image", inputs);
-  if (failed(embeddings))
-    return failure();
-  storeEmbeddings(test, *embeddings);
-  test.tokens = {getToken(0)};
-  test.tokens.insert(test.tokens.end(), mediaTokens, config.imageToken);
-  test.tokens.push_back(getToken(1));
-  return finish(test, *embeddings);
-}
-
-LogicalResult SelfTestBuilder::addAudio() {
-  SelfTestData test;
-  test.name = "audio";
-  int64_t samples = config.audio->samplesPerToken;
-  for (int64_t i = 0; i < mediaTokens * samples; ++i)
-    test.frames.push_back(
-        static_cast<float>(static_cast<int64_t>(i * 2654435761u >> 8) % 256 -
-                           128) /
-        256);
-  ReferenceInterpreter::Inputs inputs;
-  inputs["frames"] =
-      ReferenceTensor::ofValues({mediaTokens, samples}, test.frames);
-  auto embeddings = interpreter.run("embed_audio", inputs);
-  if (failed(embeddings))
-    return failure();
-  storeEmbeddings(test, *embeddings);
-  test.tokens = {getToken(0)};
-  test.tokens.insert(test.tokens.end(), mediaTokens, config.audioToken);
-  test.tokens.push_back(getToken(1));
-  return finish(test, *embeddings);
+      (quantized ? quantizedBound * size : exactBound) *
+      std::max(1.0, std::sqrt(config.text.layers.size() / boundLayers)));
 }
 
 FailureOr<std::vector<SelfTestData>> SelfTestBuilder::build() {
-  if (failed(addText(/*decode=*/false)) || failed(addText(/*decode=*/true)))
+  addText();
+  if (config.vision && config.imageToken >= 0)
+    addMedia("image", config.imageToken);
+  if (config.vision && config.videoToken >= 0)
+    addMedia("video", config.videoToken);
+  if (config.audio && config.audioToken >= 0)
+    addMedia("audio", config.audioToken);
+  if (failed(embedMedia()))
     return failure();
-  if (config.vision && config.imageToken >= 0 && failed(addImage()))
+  FailureOr<ReferenceTensor> logits = runSequence();
+  if (failed(logits))
     return failure();
-  if (config.audio && config.audioToken >= 0 && failed(addAudio()))
-    return failure();
+  int64_t vocabulary = config.text.vocabulary;
+  for (auto [number, test] : llvm::enumerate(tests))
+    finish(test,
+           ArrayRef(logits->values).slice(number * vocabulary, vocabulary));
   return std::move(tests);
 }
 

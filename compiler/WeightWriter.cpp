@@ -6,6 +6,7 @@
 #include "dialects/lap/WeightLayout.h"
 
 #include <cmath>
+#include <cstring>
 #include <deque>
 #include <mutex>
 #include <oneapi/tbb/parallel_pipeline.h>
@@ -72,9 +73,10 @@ struct Chunk {
   int64_t begin = 0;
   int64_t count = 0;
   bool last = false;
-  /// What goes into the file; the buffer is one of the writer's.
+  /// What goes into the file, and where; the buffer is one of the writer's.
   std::vector<uint8_t> *bytes = nullptr;
   size_t size = 0;
+  uint64_t offset = 0;
 };
 
 /// Buffers that are used again and again: memory fresh from the system costs
@@ -107,8 +109,9 @@ struct Source {
   const lapidary::TensorInfo *tensor = nullptr;
   SourceFormat format = SourceFormat::BF16;
   std::optional<RowTileLayout> layout;
-  /// A rope table's bytes.
-  std::vector<uint8_t> computed;
+  /// A rope table, from when its first chunk is made to when its last one is
+  /// written.
+  std::vector<float> computed;
   /// Row tiles (packed) or bytes (plain).
   int64_t units = 0;
   int64_t unitsPerChunk = 0;
@@ -143,18 +146,19 @@ private:
 
 } // namespace
 
+static std::vector<float> computeTable(RopeTableOp table) {
+  if (isEmptyTable(table))
+    return {0};
+  return computeRopeTable(table.getHeadDim(), table.getRotated(),
+                          table.getTheta().convertToDouble(),
+                          table.getPositions());
+}
+
 Status WeightWriter::prepare() {
   for (StoredWeight &stored : weights) {
     Source source;
-    if (auto table = dyn_cast<RopeTableOp>(stored.op)) {
-      std::vector<float> values = computeRopeTable(
-          table.getHeadDim(), table.getRotated(),
-          table.getTheta().convertToDouble(), table.getPositions());
-      if (isEmptyTable(table))
-        values = {0};
-      const auto *bytes = reinterpret_cast<const uint8_t *>(values.data());
-      source.computed.assign(bytes, bytes + values.size() * sizeof(float));
-      source.units = source.computed.size();
+    if (isa<RopeTableOp>(stored.op)) {
+      source.units = stored.bytes;
       source.unitsPerChunk = chunkBytes;
     } else {
       auto weight = cast<WeightOp>(stored.op);
@@ -182,8 +186,9 @@ Status WeightWriter::prepare() {
 
 Status WeightWriter::process(Chunk &chunk) {
   const Source &source = sources[chunk.weight];
-  const StoredWeight &stored = weights[chunk.weight];
-  uint64_t at = stored.offset;
+  // A plain unit is a byte.
+  chunk.offset = weights[chunk.weight].offset +
+                 chunk.begin * (source.layout ? source.layout->tileBytes : 1);
   auto checkFinite = [&](std::span<const uint8_t> bytes,
                          int64_t firstByte) -> Status {
     int64_t size = source.format == SourceFormat::F32 ? 4 : 2;
@@ -204,15 +209,16 @@ Status WeightWriter::process(Chunk &chunk) {
   };
   if (!source.layout) {
     std::span<uint8_t> bytes = allocate(chunk.count);
-    at += chunk.begin;
     if (source.tensor) {
       LAPIDARY_TRY(checkpoint.read(*source.tensor, chunk.begin, bytes));
       LAPIDARY_TRY(checkFinite(bytes, chunk.begin));
     } else {
-      std::copy_n(source.computed.begin() + chunk.begin, chunk.count,
-                  bytes.begin());
+      std::memcpy(bytes.data(),
+                  reinterpret_cast<const uint8_t *>(source.computed.data()) +
+                      chunk.begin,
+                  chunk.count);
     }
-    return file.write(at, bytes);
+    return {};
   }
   const RowTileLayout &layout = *source.layout;
   int64_t rowBytes =
@@ -228,7 +234,7 @@ Status WeightWriter::process(Chunk &chunk) {
   packTiles(layout, source.format, raw.data(), rows, chunk.count,
             packed.data());
   pool.give(read);
-  return file.write(at + chunk.begin * layout.tileBytes, packed);
+  return {};
 }
 
 Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
@@ -245,6 +251,9 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
         return {};
       }
     }
+    if (auto table = dyn_cast<RopeTableOp>(weights[weight].op);
+        table && unit == 0)
+      sources[weight].computed = computeTable(table);
     Chunk chunk;
     chunk.weight = weight;
     chunk.begin = unit;
@@ -263,9 +272,14 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
       fail(std::move(status));
     return chunk;
   };
+  // Writing stays with one thread: the system lets no two write a file at once,
+  // and threads that wait for each other there do not pack.
   auto finish = [&](Chunk chunk) {
     if (chunk.bytes) {
-      XXH3_128bits_update(hash, chunk.bytes->data(), chunk.size);
+      std::span<const uint8_t> bytes(chunk.bytes->data(), chunk.size);
+      if (Status status = file.write(chunk.offset, bytes); !status.ok())
+        fail(std::move(status));
+      XXH3_128bits_update(hash, bytes.data(), bytes.size());
       pool.give(chunk.bytes);
     }
     written += chunk.size;
@@ -274,6 +288,7 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
       weights[chunk.weight].hashLow = digest.low64;
       weights[chunk.weight].hashHigh = digest.high64;
       XXH3_128bits_reset(hash);
+      sources[chunk.weight].computed = {};
     }
     if (!progress(written))
       fail(lapidary::cancelled("compiling was interrupted"));

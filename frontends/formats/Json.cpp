@@ -15,16 +15,13 @@ using nlohmann::json;
 
 namespace {
 
-/// Deeper than any file of a checkpoint, and harmless for recursive code.
-constexpr int maxJsonDepth = 64;
-
 struct FileHandle {
   int handle;
   ~FileHandle() { ::close(handle); }
 };
 
 /// Counts brackets outside strings, so that no parser meets a deeper nesting.
-bool isTooDeep(std::string_view text) {
+bool isTooDeep(std::string_view text, int maxDepth) {
   int depth = 0;
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -35,7 +32,7 @@ bool isTooDeep(std::string_view text) {
     } else if (c == '"') {
       quoted = true;
     } else if (c == '{' || c == '[') {
-      if (++depth > maxJsonDepth)
+      if (++depth > maxDepth)
         return true;
     } else if (c == '}' || c == ']') {
       --depth;
@@ -104,10 +101,11 @@ Result<std::string> readTextFile(const std::string &path, uint64_t limit) {
   return text;
 }
 
-Result<json> parseJson(std::string_view text, const std::string &origin) {
-  if (isTooDeep(text))
+Result<json> parseJson(std::string_view text, const std::string &origin,
+                       int maxDepth) {
+  if (isTooDeep(text, maxDepth))
     return invalidData(origin + ": expected JSON nested at most " +
-                       std::to_string(maxJsonDepth) +
+                       std::to_string(maxDepth) +
                        " deep, found deeper nesting");
   try {
     return json::parse(text);

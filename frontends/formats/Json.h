@@ -18,9 +18,13 @@ namespace lapidary {
 /// The whole content of a regular file of at most `limit` bytes.
 Result<std::string> readTextFile(const std::string &path, uint64_t limit);
 
+/// Deeper than any file of a checkpoint, and harmless for recursive code.
+inline constexpr int maxJsonDepth = 64;
+
 /// `origin` (a file's name) begins every error message.
 Result<nlohmann::json> parseJson(std::string_view text,
-                                 const std::string &origin);
+                                 const std::string &origin,
+                                 int maxDepth = maxJsonDepth);
 
 /// A value as a message shows it: cut in depth and length.
 std::string describeJson(const nlohmann::json *value);

@@ -1,10 +1,11 @@
-// config.json and generation_config.json of a Gemma 4 Unified checkpoint. The
-// defaults are the reference implementation's, because it leaves out of a file
-// what equals them.
+// config.json of a Gemma 4 Unified checkpoint. The defaults are the reference
+// implementation's, because it leaves out of a file what equals them.
 #include "frontends/formats/ModelConfig.h"
 
+#include "frontends/formats/GenerationConfig.h"
 #include "frontends/formats/Json.h"
 #include "frontends/formats/ProcessorConfig.h"
+#include "runtime/core/Limits.h"
 
 #include <algorithm>
 #include <charconv>
@@ -21,7 +22,9 @@ namespace {
 constexpr int64_t maxWidth = 1 << 20;
 constexpr int64_t maxVocabulary = 1 << 24;
 constexpr int64_t maxLayers = 4096;
-constexpr int64_t maxContext = 1 << 27;
+constexpr int64_t minContext = 32, maxContext = 1 << 27;
+/// Of one table of angles: the 12B model's have 1 MB.
+constexpr int64_t maxRopeTableBytes = int64_t(1) << 30;
 
 /// What the reference's base class writes into every config; none of it
 /// changes what the model computes.
@@ -56,11 +59,9 @@ std::string plainFolder(std::string folder) {
 class ConfigReader {
 public:
   explicit ConfigReader(const std::string &folder)
-      : origin(folder + "/config.json"),
-        generationOrigin(folder + "/generation_config.json") {}
+      : origin(folder + "/config.json") {}
 
   Status readConfig(const std::string &text);
-  Status readGeneration(const std::string &text);
   Status finish();
 
   ModelConfig model;
@@ -70,6 +71,7 @@ private:
   Status readLayers(JsonFields &fields, const LayerConfig &base);
   Status readPerLayer(JsonFields &fields);
   Status readRopes(JsonFields &fields);
+  Status checkRopeTables();
   Result<RopeConfig> readRope(const json &object, const std::string &path,
                               const RopeConfig &fallback);
   Status readVision(const json &object);
@@ -79,7 +81,6 @@ private:
   Status setStops(JsonFields &fields);
 
   std::string origin;
-  std::string generationOrigin;
 };
 
 /// A default that this vocabulary does not have is no token at all.
@@ -179,8 +180,8 @@ Status ConfigReader::readText(const json &object) {
   text.hidden = LAPIDARY_TRY(fields.integer("hidden_size", 2304, 1, maxWidth));
   text.window =
       LAPIDARY_TRY(fields.integer("sliding_window", 1024, 1, maxContext));
-  text.maxPositions = LAPIDARY_TRY(
-      fields.integer("max_position_embeddings", 262144, 1, maxContext));
+  text.maxPositions = LAPIDARY_TRY(fields.integer(
+      "max_position_embeddings", 262144, minContext, maxContext));
   text.eps = LAPIDARY_TRY(fields.number("rms_norm_eps", 1e-6, 0, 1));
   text.tieEmbeddings = LAPIDARY_TRY(fields.flag("tie_word_embeddings", true));
   if (fields.get("final_logit_softcapping"))
@@ -201,6 +202,7 @@ Status ConfigReader::readText(const json &object) {
       LAPIDARY_TRY(fields.integer("intermediate_size", 9216, 1, maxWidth));
   LAPIDARY_TRY(readLayers(fields, base));
   LAPIDARY_TRY(readRopes(fields));
+  LAPIDARY_TRY(checkRopeTables());
 
   model.bosToken = LAPIDARY_TRY(readToken(fields, "bos_token_id", 2));
   model.padToken = LAPIDARY_TRY(readToken(fields, "pad_token_id", 0));
@@ -330,6 +332,26 @@ Status ConfigReader::readRopes(JsonFields &fields) {
   return kinds.finish();
 }
 
+Status ConfigReader::checkRopeTables() {
+  const TextConfig &text = model.text;
+  for (size_t i = 0; i < text.layers.size(); ++i) {
+    const LayerConfig &layer = text.layers[i];
+    const RopeConfig &rope =
+        layer.kind == LayerKind::Sliding ? text.slidingRope : text.fullRope;
+    // Cosines and sines, in f32; at most 2^18 rows of 2^23 bytes.
+    int64_t bytes = RopeConfig::tableRows(text.maxPositions) *
+                    rope.rotatedPairs(layer.headDim) * 2 * 4;
+    if (bytes >= maxRopeTableBytes)
+      return invalidData(
+          origin + ": text_config: layer " + std::to_string(i) +
+          ": expected a table of rotary angles below 1 GiB, found " +
+          std::to_string(bytes) + " bytes for head_dim " +
+          std::to_string(layer.headDim) + " and max_position_embeddings " +
+          std::to_string(text.maxPositions));
+  }
+  return {};
+}
+
 Result<RopeConfig> ConfigReader::readRope(const json &object,
                                           const std::string &path,
                                           const RopeConfig &fallback) {
@@ -361,6 +383,11 @@ Status ConfigReader::readVision(const json &object) {
   int64_t pooling =
       LAPIDARY_TRY(fields.integer("pooling_kernel_size", 3, 1, 64));
   vision.patchSize = patch * pooling;
+  if (vision.patchSize > maxPatchSize)
+    return invalidData(fields.where("patch_size") +
+                       ": expected patch_size * pooling_kernel_size up to " +
+                       std::to_string(maxPatchSize) + " pixels, found " +
+                       std::to_string(vision.patchSize));
   LAPIDARY_TRY(fields.expect("model_patch_size", {vision.patchSize}));
   vision.embed =
       LAPIDARY_TRY(fields.integer("mm_embed_dim", 3840, 1, maxWidth));
@@ -394,52 +421,6 @@ Status ConfigReader::readAudio(const json &object) {
   return fields.finish();
 }
 
-Status ConfigReader::readGeneration(const std::string &text) {
-  json root = LAPIDARY_TRY(parseJson(text, generationOrigin));
-  if (!root.is_object())
-    return invalidData(generationOrigin + ": expected an object, found " +
-                       describeJson(&root));
-  JsonFields fields(root, generationOrigin, "");
-  LAPIDARY_TRY(setStops(fields));
-  auto suppress = LAPIDARY_TRY(
-      fields.integers("suppress_tokens", 0, model.text.vocabulary - 1));
-  if (suppress)
-    model.suppressTokens = *std::move(suppress);
-  model.bosToken = LAPIDARY_TRY(fields.integer("bos_token_id", model.bosToken,
-                                               0, model.text.vocabulary - 1));
-  model.padToken = LAPIDARY_TRY(fields.integer("pad_token_id", model.padToken,
-                                               0, model.text.vocabulary - 1));
-  SamplingConfig &sampling = model.sampling;
-  sampling.enabled = LAPIDARY_TRY(fields.flag("do_sample", false));
-  sampling.temperature = LAPIDARY_TRY(fields.number("temperature", 1, 0, 1e4));
-  // The reference takes 50 where the file says nothing, and none where it says
-  // null.
-  sampling.topK = LAPIDARY_TRY(
-      fields.integer("top_k", fields.has("top_k") ? 0 : 50, 0, INT32_MAX));
-  sampling.topP = LAPIDARY_TRY(fields.number("top_p", 1, 0, 1));
-  // Other ways to bend the distribution, at the values that leave it alone.
-  for (const char *key :
-       {"repetition_penalty", "encoder_repetition_penalty", "typical_p",
-        "length_penalty", "num_beams", "num_beam_groups",
-        "num_return_sequences", "guidance_scale"})
-    LAPIDARY_TRY(fields.expect(key, {1}));
-  for (const char *key :
-       {"no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "min_p",
-        "epsilon_cutoff", "eta_cutoff", "diversity_penalty", "min_length",
-        "min_new_tokens", "penalty_alpha"})
-    LAPIDARY_TRY(fields.expect(key, {0}));
-  for (const char *key :
-       {"bad_words_ids", "begin_suppress_tokens", "sequence_bias",
-        "forced_bos_token_id", "forced_eos_token_id",
-        "exponential_decay_length_penalty"})
-    LAPIDARY_TRY(fields.expect(key, {}));
-  // How long to go on, and how the reference keeps its cache.
-  fields.ignore({"_from_model_config", "cache_implementation", "max_length",
-                 "max_new_tokens", "transformers_version", "trust_remote_code",
-                 "use_cache"});
-  return fields.finish();
-}
-
 Status ConfigReader::finish() {
   if (model.stopTokens.empty())
     return invalidData(
@@ -464,13 +445,17 @@ int64_t RopeConfig::rotatedPairs(int64_t headDim) const {
                       : headDim / 2;
 }
 
+int64_t RopeConfig::tableRows(int64_t positions) {
+  return tableLowRows + (positions + tableLowRows - 1) / tableLowRows;
+}
+
 Result<ModelConfig> parseModelConfig(const ModelConfigTexts &texts) {
   std::string folder = plainFolder(texts.folder);
   ConfigReader reader(folder);
   reader.model.name = folder.substr(folder.find_last_of('/') + 1);
   LAPIDARY_TRY(reader.readConfig(texts.config));
-  if (texts.generation)
-    LAPIDARY_TRY(reader.readGeneration(*texts.generation));
+  LAPIDARY_TRY(applyGenerationConfig(
+      texts.generation, folder + "/generation_config.json", reader.model));
   LAPIDARY_TRY(reader.finish());
   LAPIDARY_TRY(applyProcessorConfig(
       texts.processor, folder + "/processor_config.json", reader.model));

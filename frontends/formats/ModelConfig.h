@@ -24,6 +24,11 @@ struct RopeConfig {
 
   /// Pairs of elements that turn, of the headDim / 2 in a head.
   int64_t rotatedPairs(int64_t headDim) const;
+
+  /// A table of angles has rows for the low part of a position and for the
+  /// high one; see lap.rope_table.
+  static constexpr int64_t tableLowRows = 512;
+  static int64_t tableRows(int64_t positions);
 };
 
 struct LayerConfig {

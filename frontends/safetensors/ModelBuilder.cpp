@@ -237,6 +237,9 @@ Value ModelBuilder::rmsNorm(Value input, ArrayRef<std::string> names,
                            APFloat(float(eps)), uint64_t(group));
 }
 
+static_assert(RopeTableOp::lowRows == lapidary::RopeConfig::tableLowRows,
+              "the bound on tables goes by it");
+
 Value ModelBuilder::ropeTable(const lapidary::LayerConfig &layer) {
   bool sliding = layer.kind == lapidary::LayerKind::Sliding;
   const lapidary::RopeConfig &rope = sliding ? text.slidingRope : text.fullRope;

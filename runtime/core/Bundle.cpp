@@ -51,7 +51,8 @@ struct FileDescriptor {
   }
 };
 
-/// XXH3-128 of `bytes`; calls `onPiece` with the size of each piece done.
+/// XXH3-128 of `bytes`; calls `onPiece` with the size of each piece done and
+/// stops, with a hash of no meaning, when that returns false.
 template <typename Callback>
 XXH128_hash_t hash(std::span<const uint8_t> bytes, const Callback &onPiece) {
   XXH3_state_t state;
@@ -61,7 +62,8 @@ XXH128_hash_t hash(std::span<const uint8_t> bytes, const Callback &onPiece) {
     uint64_t piece = std::min<uint64_t>(bytes.size(), hashPieceBytes);
     XXH3_128bits_update(&state, bytes.data(), piece);
     bytes = bytes.subspan(piece);
-    onPiece(piece);
+    if (!onPiece(piece))
+      break;
   }
   return XXH3_128bits_digest(&state);
 }
@@ -82,13 +84,28 @@ const char *name(schema::SegmentKind kind) {
 
 } // namespace
 
+Result<const schema::Program *> readProgram(std::span<const uint8_t> program,
+                                            uint64_t fileBytes) {
+  flatbuffers::Verifier verifier(program.data(), program.size(),
+                                 maxProgramDepth, maxProgramTables);
+  if (!schema::VerifyProgramBuffer(verifier))
+    return invalidData("the program is malformed: it is not a valid FlatBuffer "
+                       "of a Lapidary program");
+  const schema::Program *root = schema::GetProgram(program.data());
+  LAPIDARY_TRY(
+      validateProgram(*root, bundleHeaderBytes + program.size(), fileBytes));
+  return root;
+}
+
 Result<std::shared_ptr<const Bundle>> Bundle::open(const std::string &path) {
   std::shared_ptr<Bundle> bundle(new (std::nothrow) Bundle());
   if (!bundle)
     return outOfMemory(concat("no memory to open ", path));
   bundle->file = path;
 
-  FileDescriptor descriptor{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // Non-blocking, so that a pipe in a file's place cannot make us wait.
+  FileDescriptor descriptor{
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (descriptor.number < 0) {
     int error = errno;
     std::string message =
@@ -154,14 +171,7 @@ Status Bundle::checkHeader() {
       found.high64 != load<uint64_t>(data + 32))
     return invalidData(
         "the program was altered or damaged: its hash is not the header's");
-  flatbuffers::Verifier verifier(program, programBytes, maxProgramDepth,
-                                 maxProgramTables);
-  if (!schema::VerifyProgramBuffer(verifier))
-    return invalidData("the program is malformed: it is not a valid FlatBuffer "
-                       "of a Lapidary program");
-  root = schema::GetProgram(program);
-
-  LAPIDARY_TRY(validateProgram(*root, bundleHeaderBytes + programBytes, bytes));
+  root = LAPIDARY_TRY(readProgram({program, programBytes}, bytes));
   for (uint32_t index = 0; index < root->segments()->size(); ++index)
     if (root->segments()->Get(index)->kind() != schema::SegmentKind::Weight)
       LAPIDARY_TRY(checkSegmentHash(index));
@@ -177,7 +187,7 @@ std::span<const uint8_t> Bundle::segment(uint32_t index) const {
 
 Status Bundle::checkSegmentHash(uint32_t index) const {
   const schema::Segment *expected = root->segments()->Get(index);
-  XXH128_hash_t found = hash(segment(index), [](uint64_t) {});
+  XXH128_hash_t found = hash(segment(index), [](uint64_t) { return true; });
   if (found.low64 == expected->hash_low() &&
       found.high64 == expected->hash_high())
     return {};
@@ -190,7 +200,10 @@ Status Bundle::verifyWeights(const ProgressCallback &progress) const {
   std::lock_guard lock(verifyMutex);
   if (!verified) {
     try {
-      verified = hashWeights(progress);
+      Status status = hashWeights(progress);
+      if (status.getCode() == StatusCode::Cancelled)
+        return status; // nothing is known, so nothing is remembered
+      verified = std::move(status);
     } catch (
         const std::exception &error) { // oneTBB, or a callback of the caller's
       return internalError(concat("the weights of ", file,
@@ -217,19 +230,25 @@ Status Bundle::hashWeights(const ProgressCallback &progress) const {
   std::mutex progressMutex;
   uint64_t done = 0;
   std::atomic<uint32_t> firstBad = UINT32_MAX;
+  std::atomic<bool> stopped = false;
   // One at a time: the big ones lead, and a range of many would undo the order.
   tbb::parallel_for(
       tbb::blocked_range<size_t>(0, order.size(), 1),
       [&](const tbb::blocked_range<size_t> &range) {
         for (size_t position = range.begin(); position < range.end();
              ++position) {
+          if (stopped)
+            return;
           uint32_t index = order[position];
           XXH128_hash_t found = hash(segment(index), [&](uint64_t piece) {
             std::lock_guard lock(progressMutex);
             done += piece;
-            if (progress)
-              progress(done, total);
+            if (progress && !stopped && !progress(done, total))
+              stopped = true;
+            return !stopped.load();
           });
+          if (stopped)
+            return;
           const schema::Segment *expected = segments.Get(index);
           if (found.low64 == expected->hash_low() &&
               found.high64 == expected->hash_high())
@@ -242,6 +261,8 @@ Status Bundle::hashWeights(const ProgressCallback &progress) const {
       },
       tbb::simple_partitioner());
 
+  if (stopped)
+    return cancelled(concat("verifying ", file, " was cancelled"));
   uint32_t bad = firstBad.load();
   if (bad == UINT32_MAX)
     return {};

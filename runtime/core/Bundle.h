@@ -21,9 +21,14 @@ inline constexpr uint32_t bundleVersion = 1;
 inline constexpr uint64_t bundleHeaderBytes = 40;
 inline constexpr uint64_t bundleSegmentAlignment = 4096;
 
+/// The program of a bundle whose file has `fileBytes`, checked as far as it can
+/// be without the segments; it lies in `program`.
+Result<const schema::Program *> readProgram(std::span<const uint8_t> program,
+                                            uint64_t fileBytes);
+
 /// Called now and then with bytes done and bytes in all, from any thread, one
-/// call at a time.
-using ProgressCallback = std::function<void(uint64_t done, uint64_t total)>;
+/// call at a time; false stops the work.
+using ProgressCallback = std::function<bool(uint64_t done, uint64_t total)>;
 
 /// Immutable and safe to share between threads. The file must not be changed
 /// while it is open: its pages are used in place.
@@ -41,7 +46,8 @@ public:
   std::span<const uint8_t> segment(uint32_t index) const;
   /// Hashes every weight segment once, on all threads; later calls, from any
   /// thread, get the first one's answer. A weight that was altered is named.
-  /// Sessions call it before their first step.
+  /// Sessions call it before their first step. Cancelled when `progress` stops
+  /// it; a later call then begins anew.
   Status verifyWeights(const ProgressCallback &progress = {}) const;
   uint64_t fileBytes() const { return bytes; }
   const std::string &path() const { return file; }

@@ -4,6 +4,7 @@
 #include "runtime/core/BundleValidation.h"
 
 #include "runtime/core/Bundle.h"
+#include "runtime/core/Limits.h"
 #include "runtime/core/ValidationChecks.h"
 
 #include <algorithm>
@@ -157,8 +158,8 @@ Status Validator::checkModel() {
   LAPIDARY_TRY(checkTokens(model.suppress_tokens(), model.vocabulary(),
                            "the model's suppress_tokens"));
   if (const schema::Vision *vision = model.vision()) {
-    LAPIDARY_TRY(
-        checkRange(vision->patch_size(), 1, 1 << 12, "the vision patch_size"));
+    LAPIDARY_TRY(checkRange(vision->patch_size(), 1, maxPatchSize,
+                            "the vision patch_size"));
     LAPIDARY_TRY(checkRange(vision->max_soft_tokens(), 1, maxStepTokens,
                             "the vision max_soft_tokens"));
     LAPIDARY_TRY(checkRange(vision->video_soft_tokens(), 0, maxStepTokens,
@@ -294,16 +295,13 @@ Status Validator::checkSelfTest(const schema::SelfTest &test,
 
   uint64_t rows = 0;
   size_t patches = count(test.patches()), frames = count(test.frames());
-  if (patches && frames)
-    return invalidData(
-        concat(what, " has patches and frames, expected one of them"));
   if (patches) {
     if (!model.vision())
       return invalidData(
           concat(what, " has patches, but the model has no vision"));
     uint64_t size = uint64_t(model.vision()->patch_size()) *
                     model.vision()->patch_size() * 3;
-    rows = patches / size;
+    rows += patches / size;
     if (patches % size != 0)
       return invalidData(concat(what, " has ", patches,
                                 " patch values, expected a multiple of ",
@@ -315,20 +313,23 @@ Status Validator::checkSelfTest(const schema::SelfTest &test,
                                   ", expected 0 to ",
                                   model.vision()->positions() - 1));
   }
-  if (count(test.positions()) != (patches ? rows * 2 : 0))
+  // Only patches have been counted so far.
+  if (count(test.positions()) != rows * 2)
     return invalidData(concat(what, " has ", count(test.positions()),
-                              " position values, expected ",
-                              patches ? rows * 2 : 0));
+                              " position values, expected ", rows * 2));
   if (frames) {
     if (!model.audio())
       return invalidData(
           concat(what, " has frames, but the model has no audio"));
     uint64_t size = uint64_t(model.audio()->samples_per_token());
-    rows = frames / size;
+    rows += frames / size;
     if (frames % size != 0)
       return invalidData(concat(what, " has ", frames,
                                 " samples, expected a multiple of ", size));
   }
+  if (rows &&
+      !(test.embedding_bound() > 0 && std::isfinite(test.embedding_bound())))
+    return invalidData(concat(what, " has no embedding_bound above 0"));
   uint64_t soft = std::count_if(test.tokens()->begin(), test.tokens()->end(),
                                 [&](int32_t t) { return isSoft(t); });
   if (soft != rows)

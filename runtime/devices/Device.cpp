@@ -57,13 +57,17 @@ Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
   }
   int64_t scratch = 0;
   for (const schema::EntryPoint *entry : *target.entries()) {
+    // A session cuts prompts into steps of at most its chunk.
+    int64_t most = entry->name()->string_view() == "prefill"
+                       ? std::min(entry->max_tokens(), options.chunk)
+                       : entry->max_tokens();
     memory.arena = std::max(memory.arena, entry->arena_bytes());
     for (const schema::Dispatch *dispatch : *entry->dispatches()) {
       const schema::Extent &extent =
           *target.kernels()->Get(dispatch->kernel())->scratch();
       // Linear, so one of the ends is the largest.
-      scratch = std::max({scratch, *evaluate(extent, 1),
-                          *evaluate(extent, entry->max_tokens())});
+      scratch =
+          std::max({scratch, *evaluate(extent, 1), *evaluate(extent, most)});
     }
   }
   // A page more between threads, so that none writes into a line that another
@@ -76,9 +80,12 @@ Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
 }
 
 int64_t cacheRows(const schema::Cache &cache, int64_t context, int64_t chunk) {
-  return cache.kind() == schema::CacheKind::Ring
-             ? roundUp(cache.window(), 16) + chunk
-             : context;
+  if (cache.kind() != schema::CacheKind::Ring)
+    return context;
+  // Kernels go by the ring's full size: block `b` of the sequence is in the
+  // cache's block b modulo that size, which is never beyond b itself. Positions
+  // stay below the context, so no block at or beyond it is ever touched.
+  return std::min(roundUp(cache.window(), 16) + chunk, roundUp(context, 16));
 }
 
 uint64_t cacheBytes(const schema::Cache &cache, int64_t context,

@@ -70,7 +70,8 @@ Result<const schema::Target *> findTarget(const schema::Program &program,
 Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
                                       const schema::Target &target,
                                       const DeviceOptions &options);
-/// Rows of a cache: see `Cache` in the schema. `chunk` and `context` are
+/// Rows of a cache: see `Cache` in the schema; a ring beyond the context has
+/// only the context's. `chunk` and `context` are
 /// multiples of 16.
 int64_t cacheRows(const schema::Cache &cache, int64_t context, int64_t chunk);
 /// Bytes of a cache, rounded up to whole pages.

@@ -2,6 +2,8 @@
 // the cut. Each step follows the reference's image processor, so that the
 // number of tokens is always the same and the pixels are too.
 #include "runtime/media/ImagePreprocess.h"
+
+#include "runtime/core/Limits.h"
 #include "runtime/media/Resize.h"
 
 #include <algorithm>
@@ -10,9 +12,6 @@
 using namespace lapidary;
 
 namespace {
-
-/// Far above any patch in use; keeps every product below in range.
-constexpr int32_t maxPatchSize = 256;
 
 Status checkBudget(int32_t patchSize, int32_t maxSoftTokens) {
   if (patchSize < 1 || patchSize > maxPatchSize)

@@ -8,12 +8,13 @@ namespace lapidary {
 
 struct SelfTestResult {
   std::string name;
-  /// The worst of both errors below.
-  double worst = 0;
+  /// The largest absolute difference of logits, and what passes.
   double logitsError = 0;
+  double logitsBound = 0;
   /// In units of the expected embeddings' root mean square; 0 without media.
   double embeddingsError = 0;
-  double bound = 0;
+  double embeddingsBound = 0;
+  bool hasMedia = false;
   bool pass = false;
 };
 

@@ -1,8 +1,9 @@
-// Plans a session's memory and turns prompts into steps: where chunks are cut,
-// which row of media stands for a token, and how far a position may look.
+// Turns prompts into steps: where chunks are cut, which row of media stands for
+// a token, and how far a position may look.
 #include "runtime/model/Session.h"
 
 #include "runtime/core/Text.h"
+#include "runtime/model/EntryPoints.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,157 +11,6 @@
 #include <string_view>
 
 namespace lapidary {
-namespace {
-
-constexpr int64_t defaultChunk = 512;
-constexpr int32_t maxThreads = 1024;
-
-int64_t roundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-/// The index of an entry point by name; nothing when the target has none.
-std::optional<uint32_t> findEntry(const schema::Target &target,
-                                  std::string_view name) {
-  for (uint32_t index = 0; index < target.entries()->size(); ++index)
-    if (target.entries()->Get(index)->name()->string_view() == name)
-      return index;
-  return std::nullopt;
-}
-
-/// max_tokens of an entry point that validation made sure of.
-int64_t maxTokens(const schema::Target &target, std::string_view name) {
-  std::optional<uint32_t> index = findEntry(target, name);
-  return index ? target.entries()->Get(*index)->max_tokens() : 0;
-}
-
-bool isVisionToken(const schema::Model &model, int32_t token) {
-  return token >= 0 &&
-         (token == model.image_token() || token == model.video_token());
-}
-
-/// The first index after `begin` that is outside the vision block which `begin`
-/// lies in.
-size_t visionEnd(const schema::Model &model, std::span<const int32_t> tokens,
-                 size_t begin) {
-  size_t end = begin;
-  while (end < tokens.size() && isVisionToken(model, tokens[end]))
-    ++end;
-  return end;
-}
-
-int64_t longestVisionBlock(const schema::Model &model,
-                           std::span<const int32_t> tokens) {
-  size_t longest = 0;
-  for (size_t index = 0; index < tokens.size(); ++index)
-    if (size_t end = visionEnd(model, tokens, index); end > index) {
-      longest = std::max(longest, end - index);
-      index = end;
-    }
-  return static_cast<int64_t>(longest);
-}
-
-/// Checks the options and puts the defaults in.
-Status resolveOptions(const schema::Program &program,
-                      const schema::Target &target,
-                      const SessionOptions &options, MemoryPlan &plan) {
-  int64_t longest = program.model()->context(),
-          prefillMax = maxTokens(target, "prefill");
-  if (options.context < 0 || options.context > longest)
-    return invalidArgument(
-        concat("a context of ", options.context,
-               " positions was asked for, but the model has 1 to ", longest));
-  plan.context = options.context == 0 ? longest : options.context;
-  if (options.chunk < 0 || options.chunk % 16 != 0 ||
-      options.chunk > prefillMax)
-    return invalidArgument(
-        concat("a chunk of ", options.chunk,
-               " tokens was asked for, expected a multiple of 16 up to ",
-               prefillMax, ", for which the bundle was compiled"));
-  plan.chunk =
-      options.chunk == 0
-          ? std::min({defaultChunk, prefillMax, roundUp(plan.context, 16)})
-          : options.chunk;
-  if (options.threads < 0 || options.threads > maxThreads)
-    return invalidArgument(concat(options.threads,
-                                  " threads were asked for, expected 1 to ",
-                                  maxThreads, ", or 0 for all"));
-  plan.threads = resolveThreads(options.threads);
-  return {};
-}
-
-DeviceOptions deviceOptions(const MemoryPlan &plan) {
-  return {.context = roundUp(plan.context, 16),
-          .chunk = plan.chunk,
-          .threads = plan.threads};
-}
-
-std::string describe(const MemoryPlan &plan) {
-  return concat("weights ", formatBytes(plan.weights), ", caches ",
-                formatBytes(plan.caches), ", arena ", formatBytes(plan.arenas),
-                ", scratch ", formatBytes(plan.scratch), ", logits ",
-                formatBytes(plan.logits));
-}
-
-} // namespace
-
-Result<MemoryPlan> planMemory(const schema::Program &program,
-                              const SessionOptions &options) {
-  const schema::Target *target =
-      LAPIDARY_TRY(findTarget(program, options.device));
-  MemoryPlan plan;
-  LAPIDARY_TRY(resolveOptions(program, *target, options, plan));
-
-  for (const schema::Segment *segment : *program.segments())
-    if (segment->kind() == schema::SegmentKind::Weight)
-      plan.weights += segment->size(); // segments do not overlap, so the sum is
-                                       // below the file's size
-  DeviceOptions device = deviceOptions(plan);
-  DeviceMemory memory =
-      LAPIDARY_TRY(planDeviceMemory(program, *target, device));
-  plan.caches = memory.caches;
-  plan.arenas = memory.arena;
-  plan.scratch = memory.scratch;
-  for (const schema::Cache *cache : *program.caches())
-    plan.cacheLines.push_back(
-        {cache->name()->str(), cache->kind() == schema::CacheKind::Ring,
-         cacheRows(*cache, device.context, device.chunk),
-         cacheBytes(*cache, device.context, device.chunk)});
-
-  // Limits on each factor keep these products far from 64 bits.
-  uint64_t vocabulary = program.model()->vocabulary(),
-           hidden = program.model()->hidden(), chunk = plan.chunk;
-  uint64_t batch = std::min<uint64_t>(maxTokens(*target, "logits"), chunk);
-  plan.logits = 4 * (vocabulary * (1 + batch) + 2 * chunk * hidden + 3 * chunk);
-  for (uint64_t part :
-       {plan.weights, plan.caches, plan.arenas, plan.scratch, plan.logits})
-    if (__builtin_add_overflow(plan.total, part, &plan.total))
-      return outOfMemory(
-          "the session needs more bytes than 64 bits can count: " +
-          describe(plan));
-  plan.available = availableMemory();
-  return plan;
-}
-
-Result<int64_t> requiredChunk(const schema::Program &program,
-                              std::span<const int32_t> tokens,
-                              const SessionOptions &options) {
-  const schema::Target *target =
-      LAPIDARY_TRY(findTarget(program, options.device));
-  MemoryPlan plan;
-  LAPIDARY_TRY(resolveOptions(program, *target, options, plan));
-  if (!program.model()->bidirectional_vision())
-    return plan.chunk;
-  int64_t needed = roundUp(longestVisionBlock(*program.model(), tokens), 16);
-  if (int64_t most = maxTokens(*target, "prefill"); needed > most)
-    return unsupported(concat("an image of the prompt has ",
-                              longestVisionBlock(*program.model(), tokens),
-                              " soft tokens in a row, but the bundle was "
-                              "compiled for steps of at most ",
-                              most));
-  return std::max(needed, plan.chunk);
-}
-
 Result<std::unique_ptr<Session>>
 Session::create(std::shared_ptr<const Bundle> bundle,
                 const SessionOptions &options) {
@@ -169,14 +19,9 @@ Session::create(std::shared_ptr<const Bundle> bundle,
     return outOfMemory("no memory for a session");
   session->plan = LAPIDARY_TRY(planMemory(bundle->program(), options));
   const MemoryPlan &plan = session->plan;
-  if (!plan.fits())
-    return outOfMemory(concat("a session of ", plan.context,
-                              " positions needs ", formatBytes(plan.total),
-                              " (", describe(plan), "), but the machine has ",
-                              formatBytes(plan.available),
-                              " left; a smaller context needs less"));
+  LAPIDARY_TRY(plan.check());
   session->runner =
-      LAPIDARY_TRY(createDevice(bundle, options.device, deviceOptions(plan)));
+      LAPIDARY_TRY(createDevice(bundle, options.device, plan.deviceOptions()));
   session->file = std::move(bundle);
   LAPIDARY_TRY(session->allocate());
   session->bind();

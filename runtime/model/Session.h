@@ -50,6 +50,9 @@ struct MemoryPlan {
   std::vector<Cache> cacheLines;
 
   bool fits() const { return total <= available; }
+  /// OutOfMemory with the sheet's figures when it does not fit.
+  Status check() const;
+  DeviceOptions deviceOptions() const;
 };
 
 /// Loads nothing and allocates nothing but the answer.

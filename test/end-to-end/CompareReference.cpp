@@ -18,8 +18,8 @@ namespace {
 
 /// The longest prompt, and how many of its tokens are decoded one by one.
 constexpr int64_t longest = 150, decoded = 20;
-/// The self-test's bounds (compiler/SelfTestData.cpp), in units of the logits'
-/// root mean square.
+/// What f16 caches and the order of sums may do, and quantized weights, in
+/// units of the logits' root mean square.
 constexpr double exactBound = 0.02, quantizedBound = 0.25;
 
 template <typename T> T take(lapidary::Result<T> result) {

@@ -90,7 +90,7 @@ struct TestSelfTest {
   std::vector<int32_t> tokens, positions, decoded, logitIds;
   std::vector<float> patches, frames, embeddings, logits;
   int32_t stride = 1;
-  float bound = 1e-3f;
+  float bound = 1e-3f, embeddingBound = 1e-3f;
 };
 
 struct TestProgram {
@@ -306,7 +306,8 @@ inline Bytes writeProgram(const TestProgram &p) {
   for (const TestSelfTest &t : p.selfTests)
     selfTests.push_back(schema::CreateSelfTestDirect(
         b, t.name.c_str(), &t.tokens, &t.patches, &t.positions, &t.frames,
-        &t.embeddings, t.stride, &t.decoded, &t.logitIds, &t.logits, t.bound));
+        &t.embeddings, t.stride, &t.decoded, &t.logitIds, &t.logits, t.bound,
+        t.embeddingBound));
   flatbuffers::Offset<schema::Vision> vision;
   if (p.hasVision)
     vision = schema::CreateVision(b, p.patchSize, p.maxSoftTokens, 8, 32,

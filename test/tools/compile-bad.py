@@ -9,6 +9,7 @@ field, what was expected and what was found), and no bundle and no part of one.
 import json
 import os
 import pathlib
+import resource
 import shutil
 import struct
 import subprocess
@@ -99,13 +100,14 @@ files = {
 failed = total = 0
 
 
-def compileCase(name, folder, words, bundle=None):
+def compileCase(name, folder, words, bundle=None, limit=resource.RLIM_INFINITY):
     global failed, total
     total += 1
     output = bundle or folder / "out.lap"
     before = sorted(folder.iterdir())
     command = [lapidary, "compile", str(folder), "--target", "cpu", "--quant", "bf16", "-o", str(output)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
     missing = [word for word in words if word not in result.stderr]
     left = [path.name for path in sorted(folder.iterdir()) if path not in before]
     if result.returncode != 1 or missing or left or len(result.stderr.splitlines()) != 1:
@@ -163,5 +165,18 @@ if os.geteuid() == 0:
     else:
         print("no mount here: the full disk is left to compile.test's limit of the file size")
 shutil.rmtree(folder)
+folder = copyCheckpoint("tokenizer is a pipe")
+(folder / "tokenizer.json").unlink()
+os.mkfifo(folder / "tokenizer.json")
+compileCase("tokenizer is a pipe", folder, ["tokenizer.json", "expected a regular file"])
+shutil.rmtree(folder)
+# What the runtime would refuse is no bundle: the folder's name becomes the model's.
+folder = copyCheckpoint("steering\x1b[2J")
+compileCase("a name that steers the terminal", folder, ["no runtime would run", "control character 27"])
+shutil.rmtree(folder)
+# Enough memory to start and too little for LLVM.
+folder = copyCheckpoint("little memory")
+compileCase("little memory", folder, ["error: memory ran out"], limit=500 << 20)
+shutil.rmtree(folder)
 print(f"{total - failed} of {total} refused")
-sys.exit(1 if failed or total < 41 else 0)
+sys.exit(1 if failed or total < 44 else 0)

@@ -166,7 +166,7 @@ def examine(lapidary, work, name, scheme, variants):
     problems, margins = [], {}
     if result.returncode != 0:
         return [f"compile: exit code {result.returncode}: {result.stderr.strip()[-300:]}"], margins
-    expected = ["text", "decode"] + ["image"] * bool(config["vision_config"]) + ["audio"] * bool(config["audio_config"])
+    expected = ["text", "decode"] + ["image", "video"] * bool(config["vision_config"]) + ["audio"] * bool(config["audio_config"])
     for variant in variants:
         result = lapidaryRun([lapidary, "selftest", bundle, "--json"], variant)
         if result.returncode not in (0, 1) or not result.stdout:
@@ -179,6 +179,8 @@ def examine(lapidary, work, name, scheme, variants):
         if long.returncode not in (0, 1) or not long.stdout:
             problems.append(f"{variant}: compare-reference: exit code {long.returncode}: {long.stderr.strip()[-300:]}")
             continue
+        tests = [{"name": f"{test['name']} {what}", "error": test[f"{what}_error"], "bound": test[f"{what}_bound"]}
+                 for test in tests for what in ("logits", "embeddings") if f"{what}_error" in test]
         tests.append({"name": "long prompt", **json.loads(long.stdout)})
         # These weights are quantized without loss, so the bound is the exact one.
         share = QUANTIZED_TO_EXACT if scheme == "q8_0" else 1

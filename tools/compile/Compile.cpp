@@ -4,6 +4,7 @@
 #include "compiler/BundleFile.h"
 #include "compiler/BundleWriter.h"
 #include "compiler/SelfTestData.h"
+#include "frontends/formats/Json.h"
 #include "frontends/formats/TokenizerJson.h"
 #include "frontends/safetensors/Importer.h"
 #include "targets/cpu/CodeGeneration.h"
@@ -15,15 +16,18 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Support/FileUtilities.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Parallel.h"
-#include "llvm/Support/Path.h"
 #include "llvm/Support/ToolOutputFile.h"
+
+#include <new>
 
 using namespace mlir;
 using namespace mlir::lap;
 
 namespace {
+
+/// Far above any tokenizer.json: that of 262144 tokens has 32 MB.
+constexpr uint64_t maxTokenizerBytes = uint64_t(256) << 20;
 
 class Compiler {
 public:
@@ -187,14 +191,11 @@ LogicalResult Compiler::emitCode() {
 LogicalResult Compiler::prepareFile() {
   if (failed(check(lapidary::BundleFile::check(options.output))))
     return failure();
-  llvm::SmallString<128> path(options.checkpoint);
-  llvm::sys::path::append(path, "tokenizer.json");
-  auto file = llvm::MemoryBuffer::getFile(path);
-  if (!file)
-    return error() << "cannot read " << path << ": "
-                   << file.getError().message();
-  auto compiled =
-      lapidary::compileTokenizer((*file)->getBuffer().str(), path.str().str());
+  std::string path = options.checkpoint + "/tokenizer.json";
+  auto text = lapidary::readTextFile(path, maxTokenizerBytes);
+  if (failed(check(text.status())))
+    return failure();
+  auto compiled = lapidary::compileTokenizer(*text, path);
   if (failed(check(compiled.status())))
     return failure();
   tokenizer = *std::move(compiled);
@@ -202,6 +203,9 @@ LogicalResult Compiler::prepareFile() {
 }
 
 LogicalResult Compiler::writeFile() {
+  // From here on no code of LLVM's is on the stack: memory that runs out is an
+  // exception, so that the unfinished file is removed.
+  std::set_new_handler(nullptr);
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
                          code,          tokenizer,    selfTests};
   return check(

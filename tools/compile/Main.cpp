@@ -1,5 +1,6 @@
 // lapidary-compile: the `lapidary compile` command. A program of its own, so
 // that running a bundle does not load LLVM.
+#include "targets/cpu/Variants.h"
 #include "tools/compile/Compile.h"
 
 #include "mlir/IR/AsmState.h"
@@ -7,12 +8,16 @@
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Process.h"
 #include "llvm/Support/WithColor.h"
 
 #include <csignal>
+#include <fcntl.h>
+#include <new>
+#include <sys/mman.h>
 #include <unistd.h>
 
 using namespace mlir;
@@ -25,6 +30,19 @@ static void onInterrupt(int) {
   // temporary name then.
   if (interrupted.exchange(true))
     _exit(130);
+}
+
+/// LLVM knows no exceptions; before the bundle is written nothing is left
+/// behind by ending the process.
+static void onMemoryOut() {
+  // Threads run out together; one of them speaks.
+  static std::atomic_flag said;
+  while (said.test_and_set())
+    pause();
+  static constexpr char message[] = "error: memory ran out\n";
+  [[maybe_unused]] ssize_t written =
+      write(STDERR_FILENO, message, sizeof message - 1);
+  _exit(1);
 }
 
 /// A line that says what is being done, on a terminal only.
@@ -70,9 +88,60 @@ static LogicalResult printDiagnostic(Diagnostic &diagnostic) {
   return success();
 }
 
+namespace {
+
+/// Takes what is written to stderr: LLVM writes only some of its messages about
+/// options to a stream of ours, and goes round it for the others.
+class StderrCapture {
+public:
+  StderrCapture() : file(memfd_create("messages", MFD_CLOEXEC)) {
+    saved = file < 0 ? -1 : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (saved >= 0)
+      dup2(file, STDERR_FILENO);
+  }
+  /// Ends it and gives the text.
+  std::string finish() {
+    std::string text;
+    if (saved >= 0) {
+      dup2(saved, STDERR_FILENO);
+      close(saved);
+      lseek(file, 0, SEEK_SET);
+      char buffer[4096];
+      for (ssize_t count; (count = read(file, buffer, sizeof buffer)) > 0;)
+        text.append(buffer, static_cast<size_t>(count));
+    }
+    if (file >= 0)
+      close(file);
+    return text;
+  }
+
+private:
+  int file;
+  int saved;
+};
+
+} // namespace
+
+/// One sentence of LLVM's "PROGRAM: message.  Try: '...'" lines.
+static std::string getOptionError(StringRef messages, StringRef program) {
+  std::string text;
+  for (StringRef line : llvm::split(messages.trim(), '\n')) {
+    line.consume_front(program);
+    line.consume_front(": ");
+    line = line.split("  Try: ").first.trim().rtrim(".");
+    if (!line.empty())
+      text += (text.empty() ? "" : "; ") + line.str();
+  }
+  return text.empty() ? "wrong options" : getPrintable(text);
+}
+
 int main(int argc, char **argv) {
   // A closed pipe ends the program as it ends any other.
   llvm::InitLLVM init(argc, argv, /*InstallPipeSignalExitHandler=*/false);
+  // LLVM's own handler aborts.
+  std::set_new_handler(onMemoryOut);
+  llvm::install_bad_alloc_error_handler(
+      [](void *, const char *, bool) { onMemoryOut(); });
   namespace cl = llvm::cl;
   cl::OptionCategory category("lapidary compile");
   cl::opt<std::string> checkpoint(
@@ -84,7 +153,7 @@ int main(int argc, char **argv) {
       "target", cl::value_desc("cpu"), cl::init("cpu"), cl::cat(category),
       cl::desc("The device to compile for (default: cpu)"));
   cl::opt<std::string> quant(
-      "quant", cl::value_desc("bf16|q8_0"), cl::cat(category),
+      "quant", cl::value_desc("bf16|f16|f32|q8_0"), cl::cat(category),
       cl::desc(
           "How matrices are stored (default: as the checkpoint has them)"));
   const std::string phases = listPhases("|");
@@ -104,20 +173,20 @@ int main(int argc, char **argv) {
     out << "lapidary " LAPIDARY_VERSION " (LLVM " LLVM_VERSION_STRING ")\n";
   });
   // LLVM exits with 1 for a wrong option; ours is 2, so errors are collected.
-  std::string messages;
-  llvm::raw_string_ostream stream(messages);
+  StderrCapture captured;
   bool parsed = cl::ParseCommandLineOptions(
       argc, argv,
       "Compiles a checkpoint to a bundle.\n\n"
       "  lapidary compile gemma-4-12b --quant q8_0 -o gemma.lap\n",
-      &stream);
+      &llvm::errs());
+  std::string messages = captured.finish();
   auto usageError = [](const llvm::Twine &what) {
     llvm::WithColor::error(llvm::errs())
         << what << "\nRun 'lapidary compile --help' for the options.\n";
     return 2;
   };
   if (!parsed)
-    return usageError(StringRef(stream.str()).trim());
+    return usageError(getOptionError(messages, argv[0]));
   if (checkpoint.empty())
     return usageError("no checkpoint folder given");
   CompileOptions options;
@@ -133,6 +202,15 @@ int main(int argc, char **argv) {
       quant != "f32" && quant != "q8_0")
     return usageError("--quant " + quant +
                       " is unknown, expected bf16, f16, f32 or q8_0");
+  if (target != "cpu")
+    return usageError("--target " + target + " is not built in, expected cpu");
+  bool showsCode = options.emit == Phase::Llvm || options.emit == Phase::Asm;
+  if (variant.getNumOccurrences() && !showsCode)
+    return usageError("--variant says whose code --emit=llvm and --emit=asm "
+                      "show; a bundle holds the code of all variants");
+  if (!cpu::findVariant(variant))
+    return usageError("--variant " + variant +
+                      " is unknown, expected avx512 or avx2");
   options.checkpoint = checkpoint;
   options.output = output;
   options.target = target;
@@ -155,7 +233,12 @@ int main(int argc, char **argv) {
       llvm::errs() << "\r\x1b[K";
     return printDiagnostic(diagnostic);
   });
-  LogicalResult result = compile(context, options);
+  LogicalResult result = failure();
+  try {
+    result = compile(context, options);
+  } catch (const std::bad_alloc &) {
+    emitError(UnknownLoc::get(&context), "memory ran out");
+  }
   if (terminal)
     llvm::errs() << "\r\x1b[K";
   if (interrupted)

@@ -117,13 +117,7 @@ Result<BenchResult> bench(const BenchOptions &options) {
   session->setCancelFlag(&cancel);
 
   const double verifyStart = now();
-  {
-    Progress progress("Verifying " + options.bundle);
-    Status verified = bundle->verifyWeights(
-        [&](uint64_t done, uint64_t total) { progress.update(done, total); });
-    if (!verified.ok())
-      return verified;
-  }
+  LAPIDARY_TRY(verifyWeights(*bundle));
   result.verify = now() - verifyStart;
 
   const schema::Model &model = *bundle->program().model();

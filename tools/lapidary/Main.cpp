@@ -1,6 +1,7 @@
 // `lapidary`, the user's command line: chooses the subcommand. `lapidary
 // compile` is another program beside this one, because compiling needs LLVM and
 // running a bundle does not.
+#include "runtime/core/Limits.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/Terminal.h"
 
@@ -164,10 +165,12 @@ CLI::Validator inRange(double low, double high) {
 void addThreadsOption(CLI::App &command, int32_t &threads) {
   command
       .add_option("--threads", threads,
-                  "Threads to compute with; unless given $LAPIDARY_THREADS, or "
-                  "all that this process may use")
+                  "Threads to compute with, 1 to " +
+                      std::to_string(maxThreads) +
+                      "; unless given $LAPIDARY_THREADS, or all that this "
+                      "process may use")
       ->type_name("N")
-      ->check(CLI::Range(1, 4096))
+      ->check(CLI::Range(1, maxThreads))
       ->envname("LAPIDARY_THREADS");
 }
 

@@ -1,12 +1,15 @@
 // `lapidary run`: one prompt, one answer. The answer streams to stdout, or is
 // one JSON object; everything else goes to stderr.
+#include "frontends/formats/Json.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <random>
+#include <set>
 
 namespace lapidary::cli {
 
@@ -14,6 +17,8 @@ namespace {
 
 /// A prompt beyond this is no prompt for any context there is.
 constexpr uint64_t inputLimit = uint64_t(64) << 20;
+/// Nesting that a conversation may have, tools' schemas included.
+constexpr int maxMessagesDepth = 128;
 
 struct Timings {
   double load = 0;
@@ -22,22 +27,56 @@ struct Timings {
   double total = 0;
 };
 
+/// The prompt of a --messages file.
+Result<std::string> renderConversation(const std::string &text,
+                                       const std::string &name) {
+  const std::string origin = "'" + name + "'";
+  Result<nlohmann::json> parsed = parseJson(text, origin, maxMessagesDepth);
+  if (!parsed.ok() || !parsed->is_object() || !parsed->contains("messages")) {
+    return invalidData(
+        origin +
+        " is no JSON object with \"messages\", such as "
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}" +
+        (parsed.ok() ? "" : "\n" + parsed.status().message()));
+  }
+  nlohmann::json &json = *parsed;
+  // Beside them, what a reference case says of the answer it expects.
+  const std::set<std::string, std::less<>> known = {
+      "messages",    "options",          "tools",     "media",
+      "prompt",      "input_ids",        "draft_ids", "greedy_ids",
+      "greedy_text", "mm_token_type_ids"};
+  for (const auto &item : json.items()) {
+    if (!known.contains(item.key()))
+      return unsupported(origin +
+                         ": expected \"messages\", \"options\" and "
+                         "\"tools\", found \"" +
+                         item.key().substr(0, 100) + "\"");
+  }
+  nlohmann::json options = nlohmann::json::object();
+  if (json.contains("options"))
+    options = std::move(json["options"]);
+  // OpenAI's API has the tools beside the messages.
+  if (json.contains("tools")) {
+    if (options.is_null())
+      options = nlohmann::json::object();
+    if (options.is_object()) {
+      if (options.contains("tools"))
+        return invalidData(origin + ": expected \"tools\" once, found them "
+                                    "beside \"messages\" and in \"options\"");
+      options["tools"] = std::move(json["tools"]);
+    }
+  }
+  return renderPrompt(json["messages"], options);
+}
+
 /// The text before media are put into it.
 Result<std::string> readPrompt(const RunOptions &options) {
   if (!options.messages.empty()) {
     const std::string text =
         options.messages == "-"
             ? LAPIDARY_TRY(readInput(inputLimit))
-            : LAPIDARY_TRY(readTextFile(options.messages, inputLimit));
-    const auto json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object() || !json.contains("messages")) {
-      return invalidData(
-          "'" + options.messages +
-          "' is no JSON object with \"messages\", such as "
-          "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}");
-    }
-    return renderPrompt(json["messages"],
-                        json.value("options", nlohmann::json::object()));
+            : LAPIDARY_TRY(cli::readTextFile(options.messages, inputLimit));
+    return renderConversation(text, options.messages);
   }
   const std::string text = options.prompt == "-"
                                ? LAPIDARY_TRY(readInput(inputLimit))
@@ -179,13 +218,7 @@ Result<int> answer(const RunOptions &options) {
   timings.load += now() - mark;
 
   mark = now();
-  {
-    Progress progress("Verifying " + options.bundle);
-    const Status verified = bundle->verifyWeights(
-        [&](uint64_t done, uint64_t total) { progress.update(done, total); });
-    if (!verified.ok())
-      return verified;
-  }
+  LAPIDARY_TRY(verifyWeights(*bundle));
   timings.verify = now() - mark;
 
   GenerateOptions generateWith = generateOptions(options, model);

@@ -69,7 +69,7 @@ void addPromptOptions(CLI::App &command, RunOptions &options) {
   command
       .add_option("--messages", options.messages,
                   "Instead of -p: a JSON file {\"messages\": [...], "
-                  "\"options\": {...}} with a whole conversation as "
+                  "\"tools\": [...]} with a whole conversation as "
                   "OpenAI's API writes it; media files fill its placeholders "
                   "in order; - reads stdin")
       ->type_name("FILE")

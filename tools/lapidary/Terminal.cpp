@@ -123,4 +123,12 @@ void Progress::clear() {
   shown = false;
 }
 
+Status verifyWeights(const Bundle &bundle) {
+  Progress progress("Verifying " + bundle.path());
+  return bundle.verifyWeights([&](uint64_t done, uint64_t total) {
+    progress.update(done, total);
+    return !interrupted;
+  });
+}
+
 } // namespace lapidary::cli

@@ -46,6 +46,9 @@ private:
   int lastPercent = -1;
 };
 
+/// Bundle::verifyWeights with its progress shown; Cancelled after ^C.
+Status verifyWeights(const Bundle &bundle);
+
 /// Whether stderr is a terminal.
 bool isInteractive();
 /// Seconds on a clock that never goes back.

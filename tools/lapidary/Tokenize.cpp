@@ -1,5 +1,6 @@
 // `lapidary tokenize`: text to ids and back, with the tokenizer that a bundle
 // carries.
+#include "frontends/formats/Json.h"
 #include "runtime/model/Tokenizer.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/Terminal.h"
@@ -18,12 +19,24 @@ struct TokenizeOptions {
   bool skipSpecial = false;
 };
 
+/// An entry that is no token id, as a message shows it.
+std::string describeEntry(const nlohmann::json &entry) {
+  constexpr size_t longest = 100;
+  if (entry.is_structured())
+    return entry.is_array() ? "a list" : "an object";
+  std::string text =
+      entry.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return text.size() > longest ? text.substr(0, longest) + "..." : text;
+}
+
 Status decodeIds(const TokenizeOptions &options, const Tokenizer &tokenizer,
                  const std::string &input) {
-  const auto list = nlohmann::json::parse(input, nullptr, false);
-  if (!list.is_array())
-    return invalidData(
-        "stdin is no JSON list of token ids, such as [2, 105, 106]");
+  const Result<nlohmann::json> parsed = parseJson(input, "stdin");
+  if (!parsed.ok() || !parsed->is_array())
+    return invalidData("stdin is no JSON list of token ids, such as "
+                       "[2, 105, 106]" +
+                       (parsed.ok() ? "" : "\n" + parsed.status().message()));
+  const nlohmann::json &list = *parsed;
   std::vector<int32_t> ids;
   ids.reserve(list.size());
   for (const auto &entry : list) {
@@ -32,7 +45,7 @@ Status decodeIds(const TokenizeOptions &options, const Tokenizer &tokenizer,
         entry.get<uint64_t>() >=
             static_cast<uint64_t>(tokenizer.vocabularySize())) {
       return invalidData("entry " + std::to_string(ids.size()) +
-                         " of the list is " + entry.dump() +
+                         " of the list is " + describeEntry(entry) +
                          "; a token id is a whole number from 0 to " +
                          std::to_string(tokenizer.vocabularySize() - 1));
     }

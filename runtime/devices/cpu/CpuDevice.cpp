@@ -19,6 +19,9 @@ namespace {
 /// few tasks a thread even out threads of unequal speed.
 constexpr int64_t inlineWork = 32 << 10, leastTaskWork = 16 << 10,
                   tasksPerThread = 4;
+/// Calls of a kernel with scratch memory that grows with the tokens each begin
+/// by packing all of the step's input into it: fewer calls, less of that.
+constexpr int64_t packingTasksPerThread = 2;
 
 int64_t at(const schema::Extent &extent, int64_t tokens) {
   return extent.constant() + extent.per_token() * tokens;
@@ -126,6 +129,7 @@ Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
     const schema::Kernel &kernel = *program->kernels()->Get(dispatch->kernel());
     loaded.dispatches.push_back(
         {functions[dispatch->kernel()], *kernel.tiles(), *kernel.tile_work(),
+         kernel.scratch()->per_token() > 0,
          static_cast<uint32_t>(loaded.operands.size())});
     for (const schema::BufferRef *operand : *dispatch->operands()) {
       void *pointer = nullptr;
@@ -177,6 +181,10 @@ Status CpuDevice::run(uint32_t entry, const Step &step,
         concat("entry point \"", description.name()->string_view(),
                "\" cannot run ", step.tokens, " tokens with ", inputs.size(),
                " inputs and ", outputs.size(), " outputs"));
+  // Scratch and rings are sized for prefill steps of at most the chunk.
+  if (description.name()->string_view() == "prefill" && step.tokens > chunk)
+    return internalError(concat("a prefill step of ", step.tokens,
+                                " tokens is longer than the chunk of ", chunk));
   LoadedEntry &loaded = entries[entry];
   for (const LateOperand &late : loaded.late)
     loaded.operands[late.operand] =
@@ -218,8 +226,9 @@ void CpuDevice::runDispatch(const LoadedDispatch &dispatch,
     return;
   int64_t work = std::max<int64_t>(at(dispatch.tileWork, sizes[0]), 1);
   int64_t tilesPerTask = (leastTaskWork + work - 1) / work;
-  int64_t tasks =
-      std::min<int64_t>(tasksPerThread * threads, tiles / tilesPerTask);
+  int64_t tasks = std::min<int64_t>(
+      (dispatch.packs ? packingTasksPerThread : tasksPerThread) * threads,
+      tiles / tilesPerTask);
   int64_t totalWork;
   bool small = !__builtin_mul_overflow(tiles, work, &totalWork) &&
                totalWork < inlineWork;

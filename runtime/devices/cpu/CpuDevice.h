@@ -33,6 +33,8 @@ private:
   struct LoadedDispatch {
     KernelFunction function;
     schema::Extent tiles, tileWork;
+    /// Each call packs the step's input into its scratch memory.
+    bool packs;
     /// Into LoadedEntry::operands.
     uint32_t firstOperand;
   };

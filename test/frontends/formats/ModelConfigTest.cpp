@@ -289,6 +289,16 @@ TEST_F(ModelConfigTest, RefusesNonsense) {
       {"/vision_config", 3, "vision_config: expected an object, found 3"},
       {"/image_token_id", nullptr,
        "image_token_id: expected a token of the vocabulary"},
+      {"/text_config/max_position_embeddings", 31,
+       "max_position_embeddings: expected an integer in 32..134217728"},
+      {"/text_config/max_position_embeddings", 134217729,
+       "max_position_embeddings: expected an integer in 32..134217728"},
+      {"/text_config/head_dim", 1 << 20,
+       "layer 0: expected a table of rotary angles below 1 GiB, found "
+       "2214592512 bytes for head_dim 1048576"},
+      {"/vision_config/patch_size", 86,
+       "patch_size: expected patch_size * pooling_kernel_size up to 256 "
+       "pixels, found 258"},
       {"/audio_token_id", 5000,
        "audio_token_id: expected an integer in 0..2047"},
   };

@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <thread>
 
 namespace lapidary::synthetic {
@@ -147,8 +148,8 @@ TEST(Bundle, NamesAlteredWeightAndRemembers) {
   EXPECT_EQ(first.getCode(), StatusCode::InvalidData);
   EXPECT_THAT(first.message(), HasSubstr("\"other\""));
   bool called = false;
-  Status second =
-      (*bundle)->verifyWeights([&](uint64_t, uint64_t) { called = true; });
+  Status second = (*bundle)->verifyWeights(
+      [&](uint64_t, uint64_t) { return called = true; });
   EXPECT_EQ(second.message(), first.message());
   EXPECT_FALSE(called);
 
@@ -170,12 +171,37 @@ TEST(Bundle, VerifiesWeightsOnceFromManyThreads) {
                       ->verifyWeights([&](uint64_t done, uint64_t total) {
                         if (done == total)
                           ++reported;
+                        return true;
                       })
                       .ok());
     });
   for (std::thread &thread : threads)
     thread.join();
   EXPECT_EQ(reported, 1u);
+}
+
+TEST(Bundle, StopsVerifyingAndBeginsAnew) {
+  auto bundle = openBundle();
+  int calls = 0;
+  Status stopped = bundle->verifyWeights([&](uint64_t, uint64_t) {
+    ++calls;
+    return false;
+  });
+  EXPECT_EQ(stopped.getCode(), StatusCode::Cancelled);
+  EXPECT_EQ(calls, 1);
+  // What was stopped says nothing about the weights.
+  EXPECT_TRUE(
+      bundle->verifyWeights([](uint64_t, uint64_t) { return true; }).ok());
+}
+
+TEST(Bundle, DoesNotWaitForAPipe) {
+  TemporaryFile file(Bytes(1));
+  std::string pipe = file.path + ".pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  Status status = Bundle::open(pipe).status();
+  unlink(pipe.c_str());
+  EXPECT_EQ(status.getCode(), StatusCode::InvalidData);
+  EXPECT_THAT(status.message(), HasSubstr("not a regular file"));
 }
 
 /// As Bundle::open does with a program whose hash is right, over a buffer of

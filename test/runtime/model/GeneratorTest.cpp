@@ -245,9 +245,12 @@ TEST(SelfTests, PassOnARightDevice) {
   ASSERT_EQ(results->size(), 3u);
   EXPECT_EQ((*results)[0].name, "text");
   for (const SelfTestResult &result : *results) {
-    EXPECT_TRUE(result.pass) << result.name << " " << result.worst;
-    EXPECT_EQ(result.worst, 0);
-    EXPECT_EQ(result.bound, 1e-3f);
+    EXPECT_TRUE(result.pass) << result.name;
+    EXPECT_EQ(result.logitsError, 0);
+    EXPECT_EQ(result.embeddingsError, 0);
+    EXPECT_EQ(result.logitsBound, 1e-3f);
+    EXPECT_EQ(result.embeddingsBound, 1e-3f);
+    EXPECT_EQ(result.hasMedia, result.name == "image");
   }
 }
 

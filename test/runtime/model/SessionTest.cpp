@@ -347,7 +347,8 @@ TEST(Session, ChecksItsOptions) {
   EXPECT_THAT(message({.chunk = 24}), HasSubstr("a multiple of 16 up to 64"));
   EXPECT_THAT(message({.chunk = 80}), HasSubstr("a chunk of 80"));
   EXPECT_THAT(message({.threads = -1}), HasSubstr("-1 threads"));
-  EXPECT_THAT(message({.threads = 100000}), HasSubstr("100000 threads"));
+  EXPECT_THAT(message({.threads = 1025}),
+              HasSubstr("1025 threads were asked for, expected 1 to 1024"));
   EXPECT_THAT(message({.device = "abacus"}), HasSubstr("unknown device"));
 }
 
@@ -373,6 +374,40 @@ TEST(Session, PlansItsMemory) {
   EXPECT_EQ(planMemory(bundle->program(), {})->context, 256);
   EXPECT_EQ(planMemory(bundle->program(), {})->chunk, 64);
   EXPECT_EQ(planMemory(bundle->program(), {.context = 20})->chunk, 32);
+  // A ring has no more rows than the context has positions.
+  plan = planMemory(bundle->program(), {.context = 33, .chunk = 32});
+  EXPECT_EQ(plan->cacheLines[0].rows, 48);
+  EXPECT_EQ(plan->cacheLines[1].rows, 48);
+}
+
+TEST(Session, ScratchIsForAStepOfTheChunk) {
+  TestProgram program = makeProgram();
+  program.targets[0].kernels[1].scratch = {0, 8192};
+  auto bundle = openBundle(program);
+  for (int64_t chunk : {16, 32, 64})
+    EXPECT_EQ(
+        planMemory(bundle->program(), {.chunk = chunk, .threads = 1})->scratch,
+        uint64_t(chunk * 8192 + 4096));
+  // Entry points that the chunk does not cut have their own largest step.
+  program = makeProgram();
+  program.targets[0].kernels[6].scratch = {0, 4096};
+  bundle = openBundle(program);
+  EXPECT_EQ(planMemory(bundle->program(), {.chunk = 16, .threads = 1})->scratch,
+            200u * 4096 + 4096);
+}
+
+TEST(Session, RingsWithinAShortContextGiveTheSame) {
+  std::vector<int32_t> tokens = textTokens(40, 3);
+  auto expected = expectedHidden(tokens, {});
+  // The ring alone would have 32 + 32 rows.
+  auto session = makeSession({.context = 40, .chunk = 32});
+  EXPECT_EQ(session->memoryPlan().cacheLines[0].rows, 48);
+  checkPrefill(*session, {std::span<const int32_t>(tokens).first(36), {}},
+               expected);
+  for (size_t index = 36; index < 40; ++index) {
+    ASSERT_TRUE(session->decode(tokens[index]).ok());
+    EXPECT_EQ(facts(session->logits()), facts(expected[index]));
+  }
 }
 
 TEST(Session, RefusesWhatWillNotFit) {
@@ -383,8 +418,21 @@ TEST(Session, RefusesWhatWillNotFit) {
   Status status = Session::create(bundle).status();
   EXPECT_EQ(status.getCode(), StatusCode::OutOfMemory);
   EXPECT_THAT(status.message(), HasSubstr("caches 1.13 PB"));
-  EXPECT_THAT(status.message(), HasSubstr("left"));
+  EXPECT_THAT(status.message(),
+              HasSubstr("left; a smaller context needs less"));
   EXPECT_TRUE(Session::create(bundle, {.context = 100}).ok());
+
+  // What does not help is not advised.
+  MemoryPlan plan;
+  plan.weights = 9;
+  plan.total = 10;
+  plan.available = 5;
+  EXPECT_THAT(plan.check().message(), testing::EndsWith("left"));
+  plan.scratch = 10;
+  EXPECT_THAT(plan.check().message(),
+              testing::EndsWith("; fewer threads need less"));
+  plan.available = 10;
+  EXPECT_TRUE(plan.check().ok());
 
   program.caches.resize(2000, program.caches[1]);
   for (size_t index = 2; index < program.caches.size(); ++index) {

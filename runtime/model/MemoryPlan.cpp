@@ -1,0 +1,151 @@
+// Plans a session's memory: puts defaults into the options and adds up what the
+// session would take, before anything is loaded.
+#include "runtime/core/Limits.h"
+#include "runtime/core/Text.h"
+#include "runtime/model/EntryPoints.h"
+#include "runtime/model/Session.h"
+
+#include <algorithm>
+
+namespace lapidary {
+namespace {
+
+constexpr int64_t defaultChunk = 512;
+
+/// Checks the options and puts the defaults in.
+Status resolveOptions(const schema::Program &program,
+                      const schema::Target &target,
+                      const SessionOptions &options, MemoryPlan &plan) {
+  int64_t longest = program.model()->context(),
+          prefillMax = maxTokens(target, "prefill");
+  if (options.context < 0 || options.context > longest)
+    return invalidArgument(
+        concat("a context of ", options.context,
+               " positions was asked for, but the model has 1 to ", longest));
+  plan.context = options.context == 0 ? longest : options.context;
+  if (options.chunk < 0 || options.chunk % 16 != 0 ||
+      options.chunk > prefillMax)
+    return invalidArgument(
+        concat("a chunk of ", options.chunk,
+               " tokens was asked for, expected a multiple of 16 up to ",
+               prefillMax, ", for which the bundle was compiled"));
+  plan.chunk =
+      options.chunk == 0
+          ? std::min({defaultChunk, prefillMax, roundUp(plan.context, 16)})
+          : options.chunk;
+  if (options.threads < 0 || options.threads > maxThreads)
+    return invalidArgument(concat(options.threads,
+                                  " threads were asked for, expected 1 to ",
+                                  maxThreads, ", or 0 for all"));
+  plan.threads = resolveThreads(options.threads);
+  return {};
+}
+
+std::string describe(const MemoryPlan &plan) {
+  return concat("weights ", formatBytes(plan.weights), ", caches ",
+                formatBytes(plan.caches), ", arena ", formatBytes(plan.arenas),
+                ", scratch ", formatBytes(plan.scratch), ", logits ",
+                formatBytes(plan.logits));
+}
+
+} // namespace
+
+std::optional<uint32_t> findEntry(const schema::Target &target,
+                                  std::string_view name) {
+  for (uint32_t index = 0; index < target.entries()->size(); ++index)
+    if (target.entries()->Get(index)->name()->string_view() == name)
+      return index;
+  return std::nullopt;
+}
+
+int64_t maxTokens(const schema::Target &target, std::string_view name) {
+  std::optional<uint32_t> index = findEntry(target, name);
+  return index ? target.entries()->Get(*index)->max_tokens() : 0;
+}
+
+int64_t longestVisionBlock(const schema::Model &model,
+                           std::span<const int32_t> tokens) {
+  int64_t longest = 0, length = 0;
+  for (int32_t token : tokens) {
+    length = isVisionToken(model, token) ? length + 1 : 0;
+    longest = std::max(longest, length);
+  }
+  return longest;
+}
+
+DeviceOptions MemoryPlan::deviceOptions() const {
+  return {.context = roundUp(context, 16), .chunk = chunk, .threads = threads};
+}
+
+Status MemoryPlan::check() const {
+  if (fits())
+    return {};
+  // Only what the largest part grows with is worth changing.
+  uint64_t largest = std::max({weights, caches, arenas, scratch, logits});
+  const char *hint = largest == caches    ? "; a smaller context needs less"
+                     : largest == scratch ? "; fewer threads need less"
+                                          : "";
+  return outOfMemory(concat("a session of ", context, " positions and ",
+                            threads, " threads needs ", formatBytes(total),
+                            " (", describe(*this), "), but the machine has ",
+                            formatBytes(available), " left", hint));
+}
+
+Result<MemoryPlan> planMemory(const schema::Program &program,
+                              const SessionOptions &options) {
+  const schema::Target *target =
+      LAPIDARY_TRY(findTarget(program, options.device));
+  MemoryPlan plan;
+  LAPIDARY_TRY(resolveOptions(program, *target, options, plan));
+
+  for (const schema::Segment *segment : *program.segments())
+    if (segment->kind() == schema::SegmentKind::Weight)
+      plan.weights += segment->size(); // segments do not overlap, so the sum is
+                                       // below the file's size
+  DeviceOptions device = plan.deviceOptions();
+  DeviceMemory memory =
+      LAPIDARY_TRY(planDeviceMemory(program, *target, device));
+  plan.caches = memory.caches;
+  plan.arenas = memory.arena;
+  plan.scratch = memory.scratch;
+  for (const schema::Cache *cache : *program.caches())
+    plan.cacheLines.push_back(
+        {cache->name()->str(), cache->kind() == schema::CacheKind::Ring,
+         cacheRows(*cache, device.context, device.chunk),
+         cacheBytes(*cache, device.context, device.chunk)});
+
+  // Limits on each factor keep these products far from 64 bits.
+  uint64_t vocabulary = program.model()->vocabulary(),
+           hidden = program.model()->hidden(), chunk = plan.chunk;
+  uint64_t batch = std::min<uint64_t>(maxTokens(*target, "logits"), chunk);
+  plan.logits = 4 * (vocabulary * (1 + batch) + 2 * chunk * hidden + 3 * chunk);
+  for (uint64_t part :
+       {plan.weights, plan.caches, plan.arenas, plan.scratch, plan.logits})
+    if (__builtin_add_overflow(plan.total, part, &plan.total))
+      return outOfMemory(
+          "the session needs more bytes than 64 bits can count: " +
+          describe(plan));
+  plan.available = availableMemory();
+  return plan;
+}
+
+Result<int64_t> requiredChunk(const schema::Program &program,
+                              std::span<const int32_t> tokens,
+                              const SessionOptions &options) {
+  const schema::Target *target =
+      LAPIDARY_TRY(findTarget(program, options.device));
+  MemoryPlan plan;
+  LAPIDARY_TRY(resolveOptions(program, *target, options, plan));
+  if (!program.model()->bidirectional_vision())
+    return plan.chunk;
+  int64_t needed = roundUp(longestVisionBlock(*program.model(), tokens), 16);
+  if (int64_t most = maxTokens(*target, "prefill"); needed > most)
+    return unsupported(concat("an image of the prompt has ",
+                              longestVisionBlock(*program.model(), tokens),
+                              " soft tokens in a row, but the bundle was "
+                              "compiled for steps of at most ",
+                              most));
+  return std::max(needed, plan.chunk);
+}
+
+} // namespace lapidary
