@@ -129,7 +129,7 @@ CONFIGURATIONS = {
     "rotary-1": rope(1.0),
     "rotary-0": rope(0.0),
     "rotary-0.3": rope(0.3),
-    "short-context": text(max_position_embeddings=29),
+    "short-context": text(max_position_embeddings=37),
     "large-eps": text(rms_norm_eps=0.1),
     "patch-of-48": vision(patch_size=16),
     "patch-of-1": vision(patch_size=1, pooling_kernel_size=1, mm_embed_dim=5, output_proj_dims=5),
