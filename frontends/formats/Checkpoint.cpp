@@ -47,10 +47,7 @@ Result<Checkpoint> Checkpoint::open(const std::string &folder) {
 
 Status Checkpoint::openIndex(const std::string &path) {
   std::string text = LAPIDARY_TRY(readTextFile(path, maxIndexBytes));
-  nlohmann::json root = LAPIDARY_TRY(parseJson(text, path));
-  if (!root.is_object())
-    return invalidData(path + ": expected an object, found " +
-                       describeJson(&root));
+  nlohmann::json root = LAPIDARY_TRY(parseJsonObject(text, path));
   JsonFields fields(root, path, "");
   fields.ignore({"metadata"});
   const nlohmann::json *map = LAPIDARY_TRY(fields.child("weight_map"));

@@ -12,10 +12,7 @@ Status applyGenerationConfig(const std::optional<std::string> &text,
                              const std::string &origin, ModelConfig &model) {
   if (!text)
     return {};
-  json root = LAPIDARY_TRY(parseJson(*text, origin));
-  if (!root.is_object())
-    return invalidData(origin + ": expected an object, found " +
-                       describeJson(&root));
+  json root = LAPIDARY_TRY(parseJsonObject(*text, origin));
   JsonFields fields(root, origin, "");
   auto stops = LAPIDARY_TRY(
       fields.integers("eos_token_id", 0, model.text.vocabulary - 1));

@@ -114,6 +114,14 @@ Result<json> parseJson(std::string_view text, const std::string &origin,
   }
 }
 
+Result<json> parseJsonObject(std::string_view text, const std::string &origin) {
+  json root = LAPIDARY_TRY(parseJson(text, origin));
+  if (!root.is_object())
+    return invalidData(origin + ": expected an object, found " +
+                       describeJson(&root));
+  return root;
+}
+
 std::string describeJson(const json *value) {
   if (!value)
     return "nothing";

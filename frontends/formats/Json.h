@@ -26,6 +26,10 @@ Result<nlohmann::json> parseJson(std::string_view text,
                                  const std::string &origin,
                                  int maxDepth = maxJsonDepth);
 
+/// The same for a text that must be an object.
+Result<nlohmann::json> parseJsonObject(std::string_view text,
+                                       const std::string &origin);
+
 /// A value as a message shows it: cut in depth and length.
 std::string describeJson(const nlohmann::json *value);
 

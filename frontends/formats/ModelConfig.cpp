@@ -101,10 +101,7 @@ Status ConfigReader::setStops(JsonFields &fields) {
 }
 
 Status ConfigReader::readConfig(const std::string &text) {
-  json root = LAPIDARY_TRY(parseJson(text, origin));
-  if (!root.is_object())
-    return invalidData(origin + ": expected an object, found " +
-                       describeJson(&root));
+  json root = LAPIDARY_TRY(parseJsonObject(text, origin));
   JsonFields fields(root, origin, "");
   // First of all, so that another family's config is told so and nothing else.
   LAPIDARY_TRY(fields.expect("model_type", {"gemma4_unified"}));

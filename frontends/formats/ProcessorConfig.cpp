@@ -107,10 +107,7 @@ Status applyProcessorConfig(const std::optional<std::string> &text,
   }
   if (!text)
     return {};
-  json root = LAPIDARY_TRY(parseJson(*text, origin));
-  if (!root.is_object())
-    return invalidData(origin + ": expected an object, found " +
-                       describeJson(&root));
+  json root = LAPIDARY_TRY(parseJsonObject(*text, origin));
   JsonFields fields(root, origin, "");
   // The lengths of single inputs follow from the inputs.
   fields.ignore({"processor_class", "image_seq_length", "audio_ms_per_token"});
