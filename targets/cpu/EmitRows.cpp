@@ -164,28 +164,23 @@ KernelInfo cpu::emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op) {
     Value y = e.loadIndex(positions, e.add(e.mul(token, 2), 1));
     Value columnAt = e.mul(x, 2 * width);
     Value rowAt = e.add(e.mul(y, 2 * width), width);
-    auto [mean, inverse] = e.meanAndInverseDeviation(input, at, width, eps);
-    e.vectors(
-        0, width,
-        [&, mean = mean, inverse = inverse](Value offset, int64_t size) {
-          Value here = e.add(at, offset);
-          Value v = e.mulF(e.subF(e.load(input, here, size), mean), inverse);
-          v = e.fma(v, e.load(weight, offset, size),
-                    e.load(bias, offset, size));
-          v = e.addF(v, e.addF(e.load(table, e.add(columnAt, offset), size),
-                               e.load(table, e.add(rowAt, offset), size)));
-          e.store(v, out, here, size);
-        });
-    auto [mean2, inverse2] = e.meanAndInverseDeviation(out, at, width, eps);
-    e.vectors(
-        0, width,
-        [&, mean2 = mean2, inverse2 = inverse2](Value offset, int64_t size) {
-          Value here = e.add(at, offset);
-          Value v = e.mulF(e.subF(e.load(out, here, size), mean2), inverse2);
-          v = e.fma(v, e.load(weight2, offset, size),
-                    e.load(bias2, offset, size));
-          e.store(v, out, here, size);
-        });
+    // `finish` adds to the normalized values what comes between the norms.
+    auto normalize = [&](Buffer source, Buffer scale, Buffer shift,
+                         function_ref<Value(Value, Value, int64_t)> finish) {
+      auto statistics = e.meanAndInverseDeviation(source, at, width, eps);
+      e.vectors(0, width, [&](Value offset, int64_t size) {
+        Value here = e.add(at, offset);
+        Value v = e.subF(e.load(source, here, size), statistics.first);
+        v = e.fma(e.mulF(v, statistics.second), e.load(scale, offset, size),
+                  e.load(shift, offset, size));
+        e.store(finish(v, offset, size), out, here, size);
+      });
+    };
+    normalize(input, weight, bias, [&](Value v, Value offset, int64_t size) {
+      return e.addF(v, e.addF(e.load(table, e.add(columnAt, offset), size),
+                              e.load(table, e.add(rowAt, offset), size)));
+    });
+    normalize(out, weight2, bias2, [](Value v, Value, int64_t) { return v; });
   });
   return {{0, 1}, {12 * width, 0}, {0, 0}};
 }

@@ -74,8 +74,7 @@ private:
 
 /// A floating point `--quant` says what the checkpoint already has.
 LogicalResult Compiler::checkQuant() {
-  if (options.quant != "bf16" && options.quant != "f16" &&
-      options.quant != "f32")
+  if (!isFloatFormat(options.quant))
     return success();
   for (auto weight : model.module->getOps<WeightOp>()) {
     auto type = cast<RankedTensorType>(weight.getType());
@@ -232,8 +231,7 @@ LogicalResult Compiler::run() {
   if (!options.emit && failed(prepareFile()))
     return failure();
 
-  bool quantized = !options.quant.empty() && options.quant != "bf16" &&
-                   options.quant != "f16" && options.quant != "f32";
+  bool quantized = !options.quant.empty() && !isFloatFormat(options.quant);
   OwningOpRef<ModuleOp> reference;
   if (!options.emit)
     reference = model.module->clone();

@@ -9,6 +9,11 @@
 
 namespace mlir::lap {
 
+/// Whether `--quant` names a format of the checkpoint, not a scheme.
+inline bool isFloatFormat(StringRef quant) {
+  return quant == "bf16" || quant == "f16" || quant == "f32";
+}
+
 struct CompileOptions {
   std::string checkpoint;
   /// A path; "-" is standard output, for `emit`.

@@ -198,8 +198,7 @@ int main(int argc, char **argv) {
   } else if (output.empty() || output == "-") {
     return usageError("no bundle to write: add -o FILE");
   }
-  if (quant.getNumOccurrences() && quant != "bf16" && quant != "f16" &&
-      quant != "f32" && quant != "q8_0")
+  if (quant.getNumOccurrences() && !isFloatFormat(quant) && quant != "q8_0")
     return usageError("--quant " + quant +
                       " is unknown, expected bf16, f16, f32 or q8_0");
   if (target != "cpu")
