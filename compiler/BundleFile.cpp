@@ -41,7 +41,7 @@ Result<BundleFile> BundleFile::create(const std::string &path, uint64_t bytes) {
   for (int attempt = 0; attempt < attempts && file.handle < 0; ++attempt) {
     file.temporary = path + ".tmp." + std::to_string(getpid() + attempt);
     file.handle = open(file.temporary.c_str(),
-                       O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+                       O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
     if (file.handle < 0 && errno != EEXIST)
       break;
   }
@@ -82,6 +82,20 @@ Status BundleFile::write(uint64_t offset, std::span<const uint8_t> bytes) {
     }
     bytes = bytes.subspan(written);
     offset += written;
+  }
+  return {};
+}
+
+Status BundleFile::read(uint64_t offset, std::span<uint8_t> bytes) const {
+  while (!bytes.empty()) {
+    ssize_t count =
+        pread(handle, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR)
+      continue;
+    if (count <= 0)
+      return makeError("read back", path, count < 0 ? errno : EIO);
+    bytes = bytes.subspan(count);
+    offset += count;
   }
   return {};
 }

@@ -25,6 +25,8 @@ public:
 
   /// Safe from several threads.
   Status write(uint64_t offset, std::span<const uint8_t> bytes);
+  /// Reads what has been written. Safe from several threads.
+  Status read(uint64_t offset, std::span<uint8_t> bytes) const;
   /// Puts the file in place of what had its name.
   Status commit();
 

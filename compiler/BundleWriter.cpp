@@ -62,8 +62,9 @@ Status mlir::lap::writeBundle(const std::string &path,
   for (const TargetCode::Variant &variant : inputs.target.variants)
     addSegment(schema::SegmentKind::Code, asBytes(variant.bytes));
 
+  std::vector<SelfTestData> tests = draftSelfTests(inputs.selfTest);
   ProgramParts parts = {inputs.program, inputs.config, inputs.target,
-                        segments,       *weights,      inputs.selfTests};
+                        segments,       *weights,      tests};
   FailureOr<std::vector<uint8_t>> draft = buildProgram(parts);
   if (failed(draft))
     return reported;
@@ -79,25 +80,30 @@ Status mlir::lap::writeBundle(const std::string &path,
   uint64_t total = at;
 
   // What the runtime would refuse is refused before anything is written; only
-  // the weights' hashes are missing by now. The self-tests wait for the end:
-  // numbers that are not finite come of a weight that is damaged, which the
-  // writing of weights names.
-  const std::vector<SelfTestData> noTests;
-  ProgramParts early = {inputs.program, inputs.config, inputs.target,
-                        segments,       *weights,      noTests};
-  FailureOr<std::vector<uint8_t>> untested = buildProgram(early);
-  if (failed(untested))
+  // hashes and the self-tests' numbers are missing by now.
+  FailureOr<std::vector<uint8_t>> placed = buildProgram(parts);
+  if (failed(placed))
     return reported;
-  LAPIDARY_TRY(checkProgram(*untested, total));
+  LAPIDARY_TRY(checkProgram(*placed, total));
 
   BundleFile file = LAPIDARY_TRY(BundleFile::create(path, total));
   for (size_t i = 0; i < segments.size(); ++i)
     LAPIDARY_TRY(file.write(segments[i].offset, contents[i]));
   uint64_t before = weights->empty() ? total : weights->front().offset;
-  LAPIDARY_TRY(
-      writeWeights(*weights, inputs.checkpoint, file, [&](uint64_t written) {
-        return progress(before + written, total);
-      }));
+  LAPIDARY_TRY(writeWeights(*weights, inputs.checkpoint, inputs.importance,
+                            file, [&](uint64_t written) {
+                              return progress(
+                                  "writing weights",
+                                  static_cast<double>(before + written) /
+                                      static_cast<double>(total));
+                            }));
+  if (!progress("computing the self-test", 0))
+    return lapidary::cancelled("compiling was interrupted");
+  FailureOr<std::vector<SelfTestData>> computed =
+      computeSelfTests(inputs.selfTest, StoredValues(*weights, file));
+  if (failed(computed))
+    return reported;
+  tests = *std::move(computed);
 
   FailureOr<std::vector<uint8_t>> program = buildProgram(parts);
   if (failed(program) || program->size() != draft->size())

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compiler/ProgramBuilder.h"
+#include "compiler/SelfTestData.h"
 
 #include <functional>
 
@@ -12,13 +13,14 @@ struct BundleInputs {
   ModuleOp program;
   const lapidary::ModelConfig &config;
   const lapidary::Checkpoint &checkpoint;
+  const Importance &importance;
   const TargetCode &target;
   const std::vector<uint8_t> &tokenizer;
-  const std::vector<SelfTestData> &selfTests;
+  const SelfTestInputs &selfTest;
 };
 
-/// Told (bytes done, bytes in all); false stops the work.
-using BundleProgress = std::function<bool(uint64_t, uint64_t)>;
+/// Told what is done and how much of it (0..1); false stops the work.
+using BundleProgress = std::function<bool(StringRef what, double done)>;
 
 /// Writes the bundle whole or not at all. The same inputs give the same bytes.
 lapidary::Status writeBundle(const std::string &path,

@@ -59,7 +59,7 @@ public:
         linear.getNormBias(), weights, linear.getBias(), linear.getNormAttr(),
         linear.getEpsAttr(),
         EpilogueAttr::get(getContext(), Epilogue::GatedGelu),
-        linear.getCapAttr());
+        linear.getCapAttr(), linear.getActivationsAttr());
     ++fused;
     return success();
   }

@@ -112,7 +112,8 @@ public:
         NormAttr::get(getContext(), norm.kind),
         rewriter.getF32FloatAttr(norm.eps),
         EpilogueAttr::get(getContext(), Epilogue::None),
-        rewriter.getF32FloatAttr(0));
+        rewriter.getF32FloatAttr(0),
+        ActivationsAttr::get(getContext(), Activations::F32));
     fused += group.size();
     if (norm.kind != Norm::None)
       ++norms;

@@ -43,7 +43,8 @@ public:
         op, TypeRange(op.getType()), linear.getInput(), linear.getNormWeight(),
         linear.getNormBias(), linear.getWeights(), linear.getBias(),
         linear.getNormAttr(), linear.getEpsAttr(),
-        EpilogueAttr::get(getContext(), Epilogue::Softcap), op.getCapAttr());
+        EpilogueAttr::get(getContext(), Epilogue::Softcap), op.getCapAttr(),
+        linear.getActivationsAttr());
     ++fused;
     return success();
   }

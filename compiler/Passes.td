@@ -9,12 +9,12 @@ include "mlir/Pass/PassBase.td"
 //===----------------------------------------------------------------------===//
 
 def QuantizeWeightsPass : Pass<"lap-quantize-weights", "::mlir::ModuleOp"> {
-  let summary = "chooses a quantization scheme for the matrices";
+  let summary = "chooses how the matrices are stored";
   let description = [{
     Before: model level. After: each weight all of whose uses are as the matrix of a `lap.linear` or the table of a
-    `lap.embedding` is stored in the scheme, and a `lap.dequantize` stands between it and its users; the module holds the
-    `lap.scheme`. Weights with another use, and those already stored in a scheme, stay. The empty scheme and `bf16` leave
-    the module as it is; any other that is not built in is an error.
+    `lap.embedding` is stored in the scheme that the recipe names for it, and a `lap.dequantize` stands between it and its
+    users; the module holds the `lap.scheme`. A scheme whose value is its code (bf16, f16, f32) makes the weight a tensor of
+    that type. Weights with another use, those already stored in a scheme, and those that the recipe keeps, stay.
 
     ```mlir
     lap.weight @w : tensor<512x256xbf16> {file = "m.safetensors", offset = 0 : i64}
@@ -23,16 +23,42 @@ def QuantizeWeightsPass : Pass<"lap-quantize-weights", "::mlir::ModuleOp"> {
     ```
     becomes
     ```mlir
-    lap.scheme @q8_0 {block = 32 : i64, codes = i8, scale = f16}
+    lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+      %value = arith.sitofp %code : i32 to f32
+      %weight = arith.mulf %value, %scale : f32
+      lap.yield %weight : f32
+    }
     lap.weight @w : tensor<512x256xbf16> {file = "m.safetensors", offset = 0 : i64, stored = !lap.quantized<512x256, @q8_0>}
     %w = lap.get_weight @w : !lap.quantized<512x256, @q8_0>
     %d = lap.dequantize %w : !lap.quantized<512x256, @q8_0> -> tensor<512x256xf32>
     %y = lap.linear %x, %d : tensor<?x256xf32>, tensor<512x256xf32> -> tensor<?x512xf32>
     ```
   }];
+  let dependentDialects = ["::mlir::lap::LapDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+  let options = [
+    Option<"quant", "quant", "std::string", "\"\"", "A scheme or recipe by name, or the path of one; empty: nothing changes">,
+    Option<"recipe", "recipe", "std::string", "\"\"", "A recipe by name or path, instead of quant">];
+  let statistics = [Statistic<"quantized", "quantized", "Weights that are stored otherwise than the checkpoint has them">];
+}
+
+def RecognizeAffinePass : Pass<"lap-recognize-affine", "::mlir::ModuleOp"> {
+  let summary = "marks schemes whose weights are affine in the code";
+  let description = [{
+    After: each `lap.scheme` with an integer code whose decode region is `slope * code + offset`, with slope and offset that do
+    not depend on the code, is `affine`. Integers added to the code are fields or small constants, so that nothing wraps.
+
+    ```mlir
+    lap.scheme @int4(%code : ui4, %scale : f16 per 128, %zero : ui4 per 128) {
+      %centred = arith.subi %code, %zero : i32
+      %value = arith.sitofp %centred : i32 to f32
+      %weight = arith.mulf %value, %scale : f32
+      lap.yield %weight : f32
+    }
+    ```
+    becomes `lap.scheme @int4(...) affine {...}`: the slope is `scale`, the offset `-zero * scale`.
+  }];
   let dependentDialects = ["::mlir::lap::LapDialect"];
-  let options = [Option<"scheme", "scheme", "std::string", "\"\"", "Name of a built-in scheme; empty or bf16: none">];
-  let statistics = [Statistic<"quantized", "quantized", "Weights that get a scheme">];
+  let statistics = [Statistic<"affine", "affine", "Schemes that are affine">];
 }
 
 def FuseDequantizeLinearPass : Pass<"lap-fuse-dequantize-linear", "::mlir::ModuleOp"> {
@@ -209,6 +235,26 @@ def FuseResidualNormPass : Pass<"lap-fuse-residual-norm", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::lap::LapDialect"];
   let statistics = [Statistic<"fused", "fused", "Residual additions fused">,
                     Statistic<"scaled", "scaled", "Layer scalars folded into them">];
+}
+
+def SetActivationsPass : Pass<"lap-set-activations", "::mlir::ModuleOp"> {
+  let summary = "says what the inputs of linear kernels are rounded to";
+  let description = [{
+    After: every `lap.fused_linear` rounds its normalized input to `activations` before it multiplies. The norm and the rounding
+    are one step of the kernel: a rounded activation is never stored outside of it.
+
+    ```mlir
+    %y = lap.fused_linear %x weights(%w : !lap.quantized<512x256, @q4_0>) : tensor<?x256xf32> -> tensor<?x512xf32>
+    ```
+    becomes, with `activations=int8`,
+    ```mlir
+    %y = lap.fused_linear %x weights(%w : !lap.quantized<512x256, @q4_0>) {activations = #lap.activations<int8>}
+        : tensor<?x256xf32> -> tensor<?x512xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lap::LapDialect"];
+  let options = [Option<"activations", "activations", "std::string", "\"f32\"", "f32, bf16, int8 or int8_token">];
+  let statistics = [Statistic<"changed", "changed", "Linear kernels whose input is rounded otherwise than before">];
 }
 
 //===----------------------------------------------------------------------===//

@@ -45,7 +45,8 @@ std::string mlir::lap::listPhases(StringRef separator) {
 void mlir::lap::buildKernelPipeline(OpPassManager &manager,
                                     const PipelineOptions &options) {
   // How weights are stored.
-  manager.addPass(createQuantizeWeightsPass({options.scheme}));
+  manager.addPass(createQuantizeWeightsPass({options.quant, options.recipe}));
+  manager.addPass(createRecognizeAffinePass());
   manager.addPass(createFuseDequantizeLinearPass());
 
   // Linear ops, with what stands before and behind them. Norms go first: the
@@ -59,6 +60,9 @@ void mlir::lap::buildKernelPipeline(OpPassManager &manager,
   manager.addPass(createFusePatchProjectionPass());
   manager.addPass(createFuseRopeKvUpdatePass());
   manager.addPass(createFuseResidualNormPass());
+
+  // How linear kernels compute.
+  manager.addPass(createSetActivationsPass({options.activations}));
 }
 
 void mlir::lap::buildProgramPipeline(OpPassManager &manager) {

@@ -31,10 +31,20 @@ std::optional<Phase> parsePhase(StringRef name);
 std::string listPhases(StringRef separator);
 
 struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
-  Option<std::string> scheme{
-      *this, "scheme",
-      llvm::cl::desc("How matrices are stored: bf16 (as they are) or q8_0"),
+  Option<std::string> quant{
+      *this, "quant",
+      llvm::cl::desc("How matrices are stored: a scheme or recipe, by name or "
+                     "path; empty: as they are"),
       llvm::cl::init("")};
+  Option<std::string> recipe{
+      *this, "recipe",
+      llvm::cl::desc("A recipe by name or path, instead of quant"),
+      llvm::cl::init("")};
+  Option<std::string> activations{
+      *this, "activations",
+      llvm::cl::desc("What inputs of linear kernels are rounded to: f32, bf16, "
+                     "int8 or int8_token"),
+      llvm::cl::init("f32")};
 };
 
 /// From model level to kernel level.

@@ -22,6 +22,7 @@ public:
 private:
   void addModel();
   void addSegments();
+  void addSchemes();
   void addWeights();
   void addCaches();
   LogicalResult addKernels();
@@ -47,8 +48,17 @@ static std::string getSchemeName(Operation *op) {
   auto weight = cast<WeightOp>(op);
   if (auto quantized = dyn_cast<QuantizedType>(weight.getValueType()))
     return quantized.getScheme().getValue().str();
-  Type element = cast<RankedTensorType>(weight.getType()).getElementType();
+  Type element = cast<RankedTensorType>(weight.getValueType()).getElementType();
   return element.isF32() ? "f32" : element.isF16() ? "f16" : "bf16";
+}
+
+void ProgramBuilder::addSchemes() {
+  for (auto op : module.getOps<SchemeOp>()) {
+    auto scheme = std::make_unique<schema::SchemeT>();
+    scheme->name = op.getSymName().str();
+    llvm::raw_string_ostream(scheme->text) << op;
+    program.schemes.push_back(std::move(scheme));
+  }
 }
 
 static std::unique_ptr<schema::Extent> getExtent(Extent extent) {
@@ -257,6 +267,7 @@ FailureOr<std::vector<uint8_t>> ProgramBuilder::build() {
   program.producer = "lapidary " LAPIDARY_VERSION;
   addModel();
   addSegments();
+  addSchemes();
   addWeights();
   addCaches();
   auto owned = std::make_unique<schema::TargetT>();

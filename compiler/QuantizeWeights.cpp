@@ -1,11 +1,15 @@
-// Chooses a quantization scheme for the matrices of a model.
+// Chooses how the matrices of a model are stored.
 #include "compiler/Passes.h"
+#include "compiler/RecipeLibrary.h"
 
 #include "dialects/lap/LapDialect.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/StringMap.h"
 
 #define DEBUG_TYPE "lap-quantize-weights"
 
@@ -16,48 +20,6 @@ namespace mlir::lap {
 
 using namespace mlir;
 using namespace mlir::lap;
-
-namespace {
-
-/// The numbers of a built-in scheme with i8 codes and f16 scales.
-struct BuiltInScheme {
-  StringRef name;
-  int64_t block;
-};
-
-constexpr BuiltInScheme builtInSchemes[] = {{"q8_0", 32}};
-
-/// Leaves weights as the checkpoint has them.
-constexpr StringRef unquantized = "bf16";
-
-} // namespace
-
-/// The built-in scheme of that name, or null.
-static const BuiltInScheme *findScheme(StringRef name) {
-  const auto *scheme =
-      llvm::find_if(builtInSchemes, [&](const BuiltInScheme &candidate) {
-        return candidate.name == name;
-      });
-  return scheme == std::end(builtInSchemes) ? nullptr : scheme;
-}
-
-/// Adds the scheme's op to the module, if an equal one is not there yet.
-static LogicalResult addScheme(ModuleOp module, const BuiltInScheme &scheme) {
-  auto builder = OpBuilder::atBlockBegin(module.getBody());
-  Operation *taken = SymbolTable::lookupSymbolIn(module, scheme.name);
-  Type codes = builder.getI8Type(), scale = builder.getF16Type();
-  if (taken) {
-    auto known = dyn_cast<SchemeOp>(taken);
-    if (known && static_cast<int64_t>(known.getBlock()) == scheme.block &&
-        known.getCodes() == codes && known.getScale() == scale)
-      return success();
-    return taken->emitError("@")
-           << scheme.name << " is not the built-in scheme of that name";
-  }
-  SchemeOp::create(builder, module.getLoc(), scheme.name, scheme.block, codes,
-                   scale);
-  return success();
-}
 
 /// True when all that the value is used for is as the matrix of a linear or
 /// the table of an embedding, and at least once.
@@ -72,14 +34,18 @@ static bool isMatrix(GetWeightOp read) {
          });
 }
 
-/// Makes the read give the stored type, and its users read decoded values.
-static void dequantizeAfter(GetWeightOp read, QuantizedType stored) {
+/// Makes the read give the stored type, and the users of a quantized one read
+/// decoded values.
+static void changeRead(GetWeightOp read, Type stored) {
+  read.getResult().setType(stored);
+  auto quantized = dyn_cast<QuantizedType>(stored);
+  if (!quantized)
+    return;
   OpBuilder builder(read.getContext());
   builder.setInsertionPointAfter(read);
-  read.getResult().setType(stored);
   auto values = DequantizeOp::create(
       builder, read.getLoc(),
-      RankedTensorType::get(stored.getShape(), builder.getF32Type()),
+      RankedTensorType::get(quantized.getShape(), builder.getF32Type()),
       cast<TypedValue<QuantizedType>>(read.getResult()));
   read.getResult().replaceAllUsesExcept(values, values);
 }
@@ -92,41 +58,80 @@ public:
   using QuantizeWeightsPassBase::QuantizeWeightsPassBase;
 
   void runOnOperation() override {
-    if (scheme.empty() || scheme == unquantized)
+    if (quant.empty() && recipe.empty())
       return;
-    ModuleOp module = getOperation();
-    const BuiltInScheme *chosen = findScheme(scheme);
-    if (!chosen) {
-      InFlightDiagnostic error = module.emitError("unknown scheme '")
-                                 << scheme.getValue() << "': known are "
-                                 << unquantized;
-      for (const BuiltInScheme &known : builtInSchemes)
-        error << ", " << known.name;
-      return signalPassFailure();
-    }
+    FailureOr<lapidary::Recipe> chosen =
+        recipe.empty() ? loadQuant(&getContext(), quant)
+                       : loadRecipe(&getContext(), recipe);
+    Schemes schemes;
+    if (failed(chosen) || failed(loadSchemes(*chosen, schemes)) ||
+        failed(store(*chosen, schemes)))
+      signalPassFailure();
+  }
 
+private:
+  using Schemes = llvm::StringMap<OwningOpRef<ModuleOp>>;
+
+  /// A scheme that a wrong line names is an error, even if no tensor needs it.
+  LogicalResult loadSchemes(const lapidary::Recipe &chosen, Schemes &schemes) {
+    for (const std::string &name : chosen.getSchemes()) {
+      auto scheme = loadScheme(&getContext(), name);
+      if (failed(scheme))
+        return failure();
+      schemes[name] = *std::move(scheme);
+    }
+    return success();
+  }
+
+  /// The type that a weight is stored in; its own where that is what it has.
+  FailureOr<Type> getStoredType(WeightOp weight, SchemeOp scheme) {
+    ArrayRef<int64_t> shape =
+        cast<RankedTensorType>(weight.getType()).getShape();
+    if (Type element = getFloatType(scheme))
+      return Type(RankedTensorType::get(shape, element));
+    FailureOr<SchemeOp> added = addScheme(getOperation(), scheme);
+    if (failed(added))
+      return failure();
+    return Type(QuantizedType::get(
+        &getContext(), shape,
+        FlatSymbolRefAttr::get(&getContext(), added->getSymName())));
+  }
+
+  LogicalResult store(const lapidary::Recipe &chosen, const Schemes &schemes) {
+    ModuleOp module = getOperation();
     SymbolTable symbols(module);
     llvm::MapVector<WeightOp, SmallVector<GetWeightOp>> reads;
+    int64_t layers = 0;
     module.walk([&](GetWeightOp read) {
-      if (auto weight = symbols.lookup<WeightOp>(read.getWeight()))
-        reads[weight].push_back(read);
+      auto weight = symbols.lookup<WeightOp>(read.getWeight());
+      if (!weight)
+        return;
+      reads[weight].push_back(read);
+      layers =
+          std::max(layers, lapidary::getLayerNumber(weight.getSymName()) + 1);
     });
-    auto reference = FlatSymbolRefAttr::get(&getContext(), chosen->name);
-    bool used = false;
     for (auto &[weight, weightReads] : reads) {
       if (weight.getStored() || !llvm::all_of(weightReads, isMatrix))
         continue;
-      auto stored = QuantizedType::get(
-          &getContext(), cast<RankedTensorType>(weight.getType()).getShape(),
-          reference);
-      weight.setStored(stored);
+      StringRef name = chosen.getScheme(weight.getSymName(), layers);
+      if (name.empty())
+        return weight.emitError()
+               << "no line of the recipe is for " << weight.getSymName()
+               << "; end it with '* SCHEME' or '* keep'";
+      if (name == lapidary::Recipe::keep)
+        continue;
+      FailureOr<Type> stored =
+          getStoredType(weight, getScheme(*schemes.find(name)->second));
+      if (failed(stored))
+        return failure();
+      if (*stored == weight.getType())
+        continue;
+      weight.setStored(*stored);
       for (GetWeightOp read : weightReads)
-        dequantizeAfter(read, stored);
+        changeRead(read, *stored);
       ++quantized;
-      used = true;
     }
-    if (used && failed(addScheme(module, *chosen)))
-      signalPassFailure();
+    return success();
   }
 };
 

@@ -112,6 +112,12 @@ LogicalResult ReferenceInterpreter::runOp(Operation *op) {
     slots[op->getResult(0)].symbol = module.lookupSymbol(symbol);
     return success();
   }
+  // Values are decoded where they are read.
+  if (auto dequantize = dyn_cast<DequantizeOp>(op)) {
+    slots[dequantize.getResult()].symbol =
+        slots.lookup(dequantize.getInput()).symbol;
+    return success();
+  }
   if (auto kvUpdate = dyn_cast<KvUpdateOp>(op))
     return update(kvUpdate);
   TensorResult result = compute(op);

@@ -4,8 +4,7 @@
 // need little memory.
 #pragma once
 
-#include "dialects/lap/LapDialect.h"
-#include "frontends/formats/Safetensors.h"
+#include "compiler/WeightValues.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -35,10 +34,9 @@ class ReferenceInterpreter {
 public:
   using Inputs = llvm::StringMap<ReferenceTensor>;
 
-  /// Both must outlive the interpreter. The module's weights are the
-  /// checkpoint's tensors of their names.
-  ReferenceInterpreter(ModuleOp module, const lapidary::Checkpoint &checkpoint)
-      : module(module), checkpoint(checkpoint) {}
+  /// Both must outlive the interpreter.
+  ReferenceInterpreter(ModuleOp module, const WeightValues &weights)
+      : module(module), weights(weights) {}
 
   /// Runs a function on inputs by their `lap.name`. `past` is the value of its
   /// argument of that name: the positions that earlier runs put into the
@@ -53,8 +51,13 @@ public:
   /// programs do: what differs then is the code.
   bool halfCaches = false;
 
+  /// What inputs of linear ops are rounded to.
+  Activations activations = Activations::F32;
+
   /// Sees the result of each op as it is computed.
   std::function<void(Operation *, const ReferenceTensor &)> observer;
+  /// Sees the input of each linear op, before it is rounded.
+  std::function<void(LinearOp, const ReferenceTensor &)> linearObserver;
 
 private:
   struct Cache {
@@ -91,14 +94,13 @@ private:
   LogicalResult update(KvUpdateOp op);
 
   const ReferenceTensor &get(Value value) { return *slots[value].tensor; }
-  /// The tensor of a weight's name, of the weight's type.
-  FailureOr<const lapidary::TensorInfo *> findWeight(Operation *user,
-                                                     Value weight);
+  /// The lap.weight behind a value.
+  FailureOr<WeightOp> findWeight(Operation *user, Value weight);
   /// All values of a weight; none for no weight.
   FailureOr<std::vector<float>> loadWeight(Operation *user, Value weight);
 
   ModuleOp module;
-  const lapidary::Checkpoint &checkpoint;
+  const WeightValues &weights;
   llvm::StringMap<Cache> caches;
   llvm::DenseMap<Value, Slot> slots;
 };

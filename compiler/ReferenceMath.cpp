@@ -87,96 +87,65 @@ LAPIDARY_VECTOR_CLONES void addScaled(float *out, const float *values,
     out[i] += factor * values[i];
 }
 
-LAPIDARY_VECTOR_CLONES void widenBf16(const uint8_t *bytes, float *out,
-                                      int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, bytes + 2 * i, sizeof(bits));
-    out[i] = std::bit_cast<float>(uint32_t(bits) << 16);
-  }
-}
-
-float widenHalf(uint16_t bits) {
-  uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = (bits >> 10) & 31,
-           fraction = bits & 1023;
-  if (exponent == 0) // A subnormal is a multiple of 2^-24.
-    return std::copysign(float(fraction) * 0x1p-24f,
-                         std::bit_cast<float>(sign));
-  uint32_t wide = exponent == 31 ? 255 : exponent + 112;
-  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
-}
-
-void widen(ElementType type, const uint8_t *bytes, std::span<float> out) {
-  if (type == ElementType::BF16)
-    return widenBf16(bytes, out.data(), int64_t(out.size()));
-  if (type == ElementType::F32) {
-    std::memcpy(out.data(), bytes, out.size_bytes());
-    return;
-  }
-  for (size_t i = 0; i < out.size(); ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, bytes + 2 * i, sizeof(bits));
-    out[i] = widenHalf(bits);
-  }
-}
-
-Status readValues(const Checkpoint &checkpoint, const TensorInfo &tensor,
-                  uint64_t first, std::span<float> out,
-                  std::vector<uint8_t> &bytes) {
-  if (tensor.type != ElementType::BF16 && tensor.type != ElementType::F16 &&
-      tensor.type != ElementType::F32)
-    return unsupported("tensor " + tensor.name +
-                       ": expected BF16, F16 or F32, found " +
-                       describeTensor(tensor));
-  uint64_t size = elementTypeBytes(tensor.type);
-  bytes.resize(out.size() * size);
-  LAPIDARY_TRY(checkpoint.read(tensor, first * size, bytes));
-  widen(tensor.type, bytes.data(), out);
-  return {};
-}
-
 } // namespace
 
-Status readValues(const Checkpoint &checkpoint, const TensorInfo &tensor,
-                  uint64_t first, std::span<float> out) {
-  std::vector<uint8_t> bytes;
-  return readValues(checkpoint, tensor, first, out, bytes);
-}
-
-Status multiplyStreamed(const Checkpoint &checkpoint, const TensorInfo &matrix,
+Status multiplyStreamed(int64_t rows, int64_t columns, const ReadRows &read,
                         std::span<const float> input, int64_t tokens,
                         std::span<const float> bias, std::span<float> out) {
-  int64_t rows = matrix.shape[0], columns = matrix.shape[1];
-  int64_t blockRows =
-      std::max<int64_t>(1, blockBytes / int64_t(sizeof(float)) / columns);
-  struct Buffers {
-    std::vector<uint8_t> bytes;
-    std::vector<float> values;
-  };
-  tbb::enumerable_thread_specific<Buffers> buffers;
+  // Whole row tiles, which packed weights are read by.
+  constexpr int64_t tileRows = 16;
+  int64_t blockRows = std::max<int64_t>(1, blockBytes / int64_t(sizeof(float)) /
+                                               columns / tileRows) *
+                      tileRows;
+  tbb::enumerable_thread_specific<std::vector<float>> buffers;
   std::mutex mutex;
   Status status;
-  tbb::parallel_for(
-      int64_t(0), (rows + blockRows - 1) / blockRows, [&](int64_t block) {
-        Buffers &own = buffers.local();
-        int64_t first = block * blockRows,
-                count = std::min(blockRows, rows - first);
-        own.values.resize(size_t(count * columns));
-        Status read = readValues(checkpoint, matrix, uint64_t(first * columns),
-                                 own.values, own.bytes);
-        if (!read.ok()) {
-          std::lock_guard lock(mutex);
-          status = std::move(read);
-          return;
-        }
-        dotBlock(own.values.data(), count, input.data(), tokens, columns,
-                 out.data() + first, rows);
-        if (!bias.empty())
-          for (int64_t t = 0; t < tokens; ++t)
-            for (int64_t row = first; row < first + count; ++row)
-              out[size_t(t * rows + row)] += bias[size_t(row)];
-      });
+  tbb::parallel_for(int64_t(0), (rows + blockRows - 1) / blockRows,
+                    [&](int64_t block) {
+                      std::vector<float> &values = buffers.local();
+                      int64_t first = block * blockRows,
+                              count = std::min(blockRows, rows - first);
+                      values.resize(size_t(count * columns));
+                      Status own = read(first, values);
+                      if (!own.ok()) {
+                        std::lock_guard lock(mutex);
+                        status = std::move(own);
+                        return;
+                      }
+                      dotBlock(values.data(), count, input.data(), tokens,
+                               columns, out.data() + first, rows);
+                      if (!bias.empty())
+                        for (int64_t t = 0; t < tokens; ++t)
+                          for (int64_t row = first; row < first + count; ++row)
+                            out[size_t(t * rows + row)] += bias[size_t(row)];
+                    });
   return status;
+}
+
+void roundToBf16(std::span<float> values) {
+  for (float &value : values) {
+    auto bits = std::bit_cast<uint32_t>(value);
+    bits += 0x7fff + (bits >> 16 & 1);
+    value = std::bit_cast<float>(bits & 0xffff0000);
+  }
+}
+
+void roundToInt8(std::span<float> values, int64_t columns, int64_t block) {
+  auto count = int64_t(values.size());
+  for (int64_t row = 0; row < count; row += columns)
+    for (int64_t begin = 0; begin < columns; begin += block) {
+      std::span<float> run = values.subspan(
+          size_t(row + begin), size_t(std::min(block, columns - begin)));
+      float largest = 0;
+      for (float value : run)
+        largest = std::max(largest, std::fabs(value));
+      // Below this a block counts as zeros: its inverse must be finite.
+      constexpr float smallest = 0x1p-100f;
+      float scale = largest >= smallest ? largest / 127 : 0;
+      float inverse = scale > 0 ? 127 / largest : 0;
+      for (float &value : run)
+        value = std::nearbyint(value * inverse) * scale;
+    }
 }
 
 void rmsNorm(std::span<float> values, int64_t group,

@@ -1,27 +1,35 @@
 // The arithmetic of the reference interpreter: plain loops on f32, and a matrix
-// product whose matrix is streamed from the checkpoint. Slow is allowed, wrong
+// product whose matrix is streamed. Slow is allowed, wrong
 // is not; but a linear op must not take much longer than reading its weights.
 #pragma once
 
-#include "frontends/formats/Safetensors.h"
+#include "runtime/core/Status.h"
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 namespace lapidary {
 
-/// `out` gets the values of the tensor's elements from `first` on, as f32. F32,
-/// F16 and BF16 alone.
-Status readValues(const Checkpoint &checkpoint, const TensorInfo &tensor,
-                  uint64_t first, std::span<float> out);
+/// Fills `out` with whole rows of a matrix, from row `first` on; is called from
+/// several threads.
+using ReadRows = std::function<Status(int64_t first, std::span<float> out)>;
 
 /// out[t, m] = sum_k input[t, k] * matrix[m, k] + bias[m] for `tokens` rows of
-/// input; no bias where it is empty. Reads the matrix in blocks of rows, so
-/// that memory does not grow with it.
-Status multiplyStreamed(const Checkpoint &checkpoint, const TensorInfo &matrix,
+/// input and a matrix of `rows` x `columns`; no bias where it is empty. Reads
+/// the matrix in blocks of rows, so that memory does not grow with it.
+Status multiplyStreamed(int64_t rows, int64_t columns, const ReadRows &read,
                         std::span<const float> input, int64_t tokens,
                         std::span<const float> bias, std::span<float> out);
+
+/// Rounds to the nearest bf16, ties to even.
+void roundToBf16(std::span<float> values);
+/// Rounds each run of `block` columns of each row to -127..127 times a scale,
+/// the largest magnitude / 127; ties to even.
+void roundToInt8(std::span<float> values, int64_t columns, int64_t block);
+/// Columns that share a scale in 8-bit activations.
+inline constexpr int64_t int8BlockColumns = 32;
 
 /// Each run of `group` values times (mean of squares + eps)^-0.5, times the
 /// weight where there is one.

@@ -2,30 +2,21 @@
 // in ReferenceMath.cpp.
 #include "compiler/Reference.h"
 #include "compiler/ReferenceMath.h"
-#include "compiler/WeightPacking.h"
+#include "compiler/SourceFormat.h"
 
 using namespace mlir;
 using namespace mlir::lap;
 
-FailureOr<const lapidary::TensorInfo *>
-ReferenceInterpreter::findWeight(Operation *user, Value value) {
+FailureOr<WeightOp> ReferenceInterpreter::findWeight(Operation *user,
+                                                     Value value) {
   auto weight = dyn_cast_or_null<WeightOp>(slots.lookup(value).symbol);
   if (!weight)
     return user->emitOpError("expected a lap.weight as its weight");
-  const lapidary::TensorInfo *tensor = checkpoint.find(weight.getSymName());
-  auto type = cast<RankedTensorType>(weight.getType());
-  bool sameType = tensor && ArrayRef(tensor->shape) == type.getShape() &&
-                  ((tensor->type == lapidary::ElementType::F32 &&
-                    type.getElementType().isF32()) ||
-                   (tensor->type == lapidary::ElementType::F16 &&
-                    type.getElementType().isF16()) ||
-                   (tensor->type == lapidary::ElementType::BF16 &&
-                    type.getElementType().isBF16()));
-  if (!sameType)
-    return weight.emitOpError("expected a tensor of this name and type in ")
-           << checkpoint.folder() << ", found "
-           << (tensor ? lapidary::describeTensor(*tensor) : "none");
-  return tensor;
+  return weight;
+}
+
+static ArrayRef<int64_t> getShape(WeightOp weight) {
+  return cast<RankedTensorType>(weight.getType()).getShape();
 }
 
 FailureOr<std::vector<float>> ReferenceInterpreter::loadWeight(Operation *user,
@@ -33,13 +24,11 @@ FailureOr<std::vector<float>> ReferenceInterpreter::loadWeight(Operation *user,
   std::vector<float> values;
   if (!value)
     return values;
-  auto tensor = findWeight(user, value);
-  if (failed(tensor))
+  auto weight = findWeight(user, value);
+  if (failed(weight))
     return failure();
-  values.resize(
-      size_t((*tensor)->bytes / lapidary::elementTypeBytes((*tensor)->type)));
-  lapidary::Status status =
-      lapidary::readValues(checkpoint, **tensor, 0, values);
+  values.resize(size_t(ShapedType::getNumElements(getShape(*weight))));
+  lapidary::Status status = weights.read(*weight, 0, values);
   if (!status.ok())
     return user->emitOpError(status.message());
   return values;
@@ -50,14 +39,13 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(EmbeddingOp op) {
   if (failed(table))
     return failure();
   const std::vector<int32_t> &ids = get(op.getIds()).indices;
-  int64_t rows = (*table)->shape[0], width = (*table)->shape[1];
+  int64_t rows = getShape(*table)[0], width = getShape(*table)[1];
   std::vector<float> values(ids.size() * size_t(width));
   for (auto [t, id] : llvm::enumerate(ids)) {
     if (id < 0 || id >= rows)
       return op.emitOpError("expected ids below ") << rows << ", found " << id;
     auto row = std::span(values).subspan(t * size_t(width), size_t(width));
-    lapidary::Status status = lapidary::readValues(
-        checkpoint, **table, uint64_t(id) * uint64_t(width), row);
+    lapidary::Status status = weights.read(*table, int64_t(id) * width, row);
     if (!status.ok())
       return op.emitOpError(status.message());
     for (float &value : row)
@@ -110,10 +98,31 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(LinearOp op) {
   if (failed(weight) || failed(bias))
     return failure();
   const ReferenceTensor &input = get(op.getInput());
-  int64_t tokens = input.shape[0], rows = (*weight)->shape[0];
+  if (linearObserver)
+    linearObserver(op, input);
+  int64_t tokens = input.shape[0], rows = getShape(*weight)[0],
+          columns = getShape(*weight)[1];
+  std::vector<float> rounded = input.values;
+  switch (activations) {
+  case Activations::F32:
+    break;
+  case Activations::BF16:
+    lapidary::roundToBf16(rounded);
+    break;
+  case Activations::Int8Block:
+    lapidary::roundToInt8(rounded, columns, lapidary::int8BlockColumns);
+    break;
+  case Activations::Int8Token:
+    lapidary::roundToInt8(rounded, columns, columns);
+    break;
+  }
   std::vector<float> values(size_t(tokens * rows));
   lapidary::Status status = lapidary::multiplyStreamed(
-      checkpoint, **weight, input.values, tokens, *bias, values);
+      rows, columns,
+      [&](int64_t first, std::span<float> out) {
+        return weights.read(*weight, first * columns, out);
+      },
+      rounded, tokens, *bias, values);
   if (!status.ok())
     return op.emitOpError(status.message());
   return ReferenceTensor::ofValues({tokens, rows}, std::move(values));

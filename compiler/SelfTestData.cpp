@@ -20,25 +20,23 @@ constexpr int64_t comparedLogits = 256;
 constexpr int64_t comparedEmbeddings = 512;
 /// The largest differences. Logits: absolute at `boundLayers` layers or less;
 /// errors of layers add up like independent ones, with the square root of their
-/// number. Without quantization what remains is the order of sums, as both
-/// sides keep f16 caches; rounded weights disturb logits in proportion to their
-/// size.
-constexpr double exactBound = 0.02, quantizedBound = 0.25, boundLayers = 6;
+/// number. What differs is the order of sums, as both sides keep f16 caches;
+/// where activations are rounded, a number at the edge of two goes either way,
+/// which disturbs logits in proportion to their size.
+constexpr double exactBound = 0.02, roundedBound = 0.1, boundLayers = 6;
 /// Embeddings: in units of their root mean square.
-constexpr double exactEmbeddingBound = 0.01, quantizedEmbeddingBound = 0.1;
+constexpr double exactEmbeddingBound = 0.01, roundedEmbeddingBound = 0.05;
 
 /// All tests are beginnings of one sequence (a text, an image, a frame of a
 /// video, a sound), so that one run of the model over it gives all expected
 /// logits: later positions do not change earlier ones.
 class SelfTestBuilder {
 public:
-  SelfTestBuilder(ModuleOp model, const lapidary::ModelConfig &config,
-                  const lapidary::Checkpoint &checkpoint, bool quantized)
-      : interpreter(model, checkpoint), config(config), quantized(quantized) {
-    interpreter.halfCaches = true;
-  }
+  explicit SelfTestBuilder(const SelfTestInputs &inputs)
+      : inputs(inputs), config(inputs.config) {}
 
-  FailureOr<std::vector<SelfTestData>> build();
+  std::vector<SelfTestData> draft();
+  FailureOr<std::vector<SelfTestData>> compute(const WeightValues &weights);
 
 private:
   void addText();
@@ -46,8 +44,9 @@ private:
   void addMedia(StringRef name, int64_t token);
   /// A test of the sequence so far.
   void addTest(StringRef name);
-  LogicalResult embedMedia();
-  FailureOr<ReferenceTensor> runSequence();
+  void addTests();
+  LogicalResult embedMedia(ReferenceInterpreter &interpreter);
+  FailureOr<ReferenceTensor> runSequence(ReferenceInterpreter &interpreter);
   void finish(SelfTestData &test, ArrayRef<float> logits);
   /// The n-th of the texts' ids: spread over the vocabulary, no soft token.
   int32_t getToken(int64_t n) const;
@@ -59,9 +58,8 @@ private:
     return isVision(token) || (config.audio && token == config.audioToken);
   }
 
-  ReferenceInterpreter interpreter;
+  const SelfTestInputs &inputs;
   const lapidary::ModelConfig &config;
-  bool quantized;
   /// The sequence, its media, and the row of it that each test ends with.
   std::vector<int32_t> tokens;
   std::vector<float> patches, frames, embeddings;
@@ -128,7 +126,7 @@ void SelfTestBuilder::addMedia(StringRef name, int64_t token) {
   addTest(name);
 }
 
-LogicalResult SelfTestBuilder::embedMedia() {
+LogicalResult SelfTestBuilder::embedMedia(ReferenceInterpreter &interpreter) {
   auto append = [&](FailureOr<ReferenceTensor> rows) -> LogicalResult {
     if (failed(rows))
       return failure();
@@ -156,7 +154,8 @@ LogicalResult SelfTestBuilder::embedMedia() {
 }
 
 /// The logits after each test's last token, a row a test.
-FailureOr<ReferenceTensor> SelfTestBuilder::runSequence() {
+FailureOr<ReferenceTensor>
+SelfTestBuilder::runSequence(ReferenceInterpreter &interpreter) {
   int64_t count = tokens.size(), width = config.text.hidden;
   std::vector<int32_t> rows, ends;
   int32_t row = 0;
@@ -192,13 +191,14 @@ void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
   // Embeddings are in the order of soft tokens, so those of a beginning of the
   // sequence are a beginning of all.
   int64_t values = soft * config.text.hidden;
+  bool rounded = inputs.activations != Activations::F32;
   test.embedding_stride =
       std::max<int64_t>(1, llvm::divideCeil(values, comparedEmbeddings));
   for (int64_t i = 0; i < values; i += test.embedding_stride)
     test.embeddings.push_back(embeddings[i]);
   if (soft)
-    test.embedding_bound = static_cast<float>(
-        quantized ? quantizedEmbeddingBound : exactEmbeddingBound);
+    test.embedding_bound = static_cast<float>(rounded ? roundedEmbeddingBound
+                                                      : exactEmbeddingBound);
 
   int64_t vocabulary = logits.size();
   int64_t best = llvm::max_element(logits) - logits.begin();
@@ -206,8 +206,9 @@ void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
       std::max<int64_t>(1, llvm::divideCeil(vocabulary, comparedLogits));
   for (int64_t i = 0; i < vocabulary; i += stride)
     test.logit_ids.push_back(i);
-  if (best % stride)
-    test.logit_ids.push_back(best);
+  // One more, also where the best is among them: the size is known before.
+  test.logit_ids.push_back(
+      best % stride || vocabulary == 1 ? best : (best + 1) % vocabulary);
   for (int32_t id : test.logit_ids)
     test.logits.push_back(logits[id]);
   double squares = 0;
@@ -216,11 +217,11 @@ void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
   double size =
       std::max(1.0, std::sqrt(squares / static_cast<double>(vocabulary)));
   test.bound = static_cast<float>(
-      (quantized ? quantizedBound * size : exactBound) *
+      (rounded ? roundedBound * size : exactBound) *
       std::max(1.0, std::sqrt(config.text.layers.size() / boundLayers)));
 }
 
-FailureOr<std::vector<SelfTestData>> SelfTestBuilder::build() {
+void SelfTestBuilder::addTests() {
   addText();
   if (config.vision && config.imageToken >= 0)
     addMedia("image", config.imageToken);
@@ -228,9 +229,28 @@ FailureOr<std::vector<SelfTestData>> SelfTestBuilder::build() {
     addMedia("video", config.videoToken);
   if (config.audio && config.audioToken >= 0)
     addMedia("audio", config.audioToken);
-  if (failed(embedMedia()))
+}
+
+std::vector<SelfTestData> SelfTestBuilder::draft() {
+  addTests();
+  embeddings.resize(
+      llvm::count_if(tokens, [&](int32_t token) { return isSoft(token); }) *
+      config.text.hidden);
+  const std::vector<float> zeros(config.text.vocabulary);
+  for (SelfTestData &test : tests)
+    finish(test, zeros);
+  return std::move(tests);
+}
+
+FailureOr<std::vector<SelfTestData>>
+SelfTestBuilder::compute(const WeightValues &weights) {
+  ReferenceInterpreter interpreter(inputs.model, weights);
+  interpreter.halfCaches = true;
+  interpreter.activations = inputs.activations;
+  addTests();
+  if (failed(embedMedia(interpreter)))
     return failure();
-  FailureOr<ReferenceTensor> logits = runSequence();
+  FailureOr<ReferenceTensor> logits = runSequence(interpreter);
   if (failed(logits))
     return failure();
   int64_t vocabulary = config.text.vocabulary;
@@ -240,9 +260,13 @@ FailureOr<std::vector<SelfTestData>> SelfTestBuilder::build() {
   return std::move(tests);
 }
 
+std::vector<SelfTestData>
+mlir::lap::draftSelfTests(const SelfTestInputs &inputs) {
+  return SelfTestBuilder(inputs).draft();
+}
+
 FailureOr<std::vector<SelfTestData>>
-mlir::lap::computeSelfTests(ModuleOp model, const lapidary::ModelConfig &config,
-                            const lapidary::Checkpoint &checkpoint,
-                            bool quantized) {
-  return SelfTestBuilder(model, config, checkpoint, quantized).build();
+mlir::lap::computeSelfTests(const SelfTestInputs &inputs,
+                            const WeightValues &weights) {
+  return SelfTestBuilder(inputs).compute(weights);
 }

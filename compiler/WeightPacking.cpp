@@ -1,180 +1,178 @@
-// Packing and encoding of weights. The inner loops are plain, so that the
+// Packing of weights into row tiles. The inner loops are plain, so that the
 // compiler vectorizes them: packing keeps up with the disk.
 #include "compiler/WeightPacking.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <vector>
 
 using namespace mlir;
 using namespace mlir::lap;
+using lapidary::EncodedRow;
 
-SourceFormat mlir::lap::getSourceFormat(Type element) {
-  return element.isF32()   ? SourceFormat::F32
-         : element.isF16() ? SourceFormat::F16
-                           : SourceFormat::BF16;
-}
+static constexpr int64_t tileRows = RowTileLayout::tileRows;
+static constexpr int64_t wordBytes = RowTileLayout::wordBytes;
 
-static int64_t getSize(SourceFormat format) {
-  return format == SourceFormat::F32 ? 4 : 2;
-}
-
-uint16_t mlir::lap::floatToHalf(float value) {
-  return __builtin_bit_cast(uint16_t, static_cast<_Float16>(value));
-}
-
-float mlir::lap::halfToFloat(uint16_t bits) {
-  return static_cast<float>(__builtin_bit_cast(_Float16, bits));
-}
-
-void mlir::lap::convertToFloat(SourceFormat format, const uint8_t *source,
-                               int64_t count, float *out) {
-  if (format == SourceFormat::F32) {
-    std::memcpy(out, source, count * sizeof(float));
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, source + 2 * i, sizeof bits);
-    out[i] = format == SourceFormat::F16
-                 ? halfToFloat(bits)
-                 : __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
-  }
-}
-
-int64_t mlir::lap::findNonFinite(SourceFormat format, const uint8_t *source,
-                                 int64_t count) {
-  // A value is not finite when its exponent is all ones; looking for the
-  // largest magnitude first keeps the common case a vector loop.
-  auto find = [&]<typename T>(T magnitudeMask, T infinity) -> int64_t {
-    T largest = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      T bits;
-      std::memcpy(&bits, source + sizeof(T) * i, sizeof(T));
-      largest = std::max<T>(largest, bits & magnitudeMask);
+/// The words of a narrow plane of a row: column 4 k + j of a word is at bit
+/// 8 j + bits k. `codes` has a byte a column, and zeros behind the last one.
+static void fillWords(const FieldPlane &plane, const uint8_t *codes,
+                      int64_t words, uint32_t *out) {
+  int64_t steps = 8 / plane.bits;
+  uint32_t mask = 0x01010101u * ((1u << plane.bits) - 1);
+  for (int64_t word = 0; word < words; ++word) {
+    uint32_t packed = 0;
+    for (int64_t k = 0; k < steps; ++k) {
+      uint32_t four;
+      std::memcpy(&four, codes + (word * steps + k) * 4, 4);
+      packed |= (four >> plane.shift & mask) << (k * plane.bits);
     }
-    if (largest < infinity)
-      return -1;
-    for (int64_t i = 0; i < count; ++i) {
-      T bits;
-      std::memcpy(&bits, source + sizeof(T) * i, sizeof(T));
-      if ((bits & magnitudeMask) >= infinity)
-        return i;
-    }
-    return -1;
-  };
-  switch (format) {
-  case SourceFormat::F32:
-    return find.operator()<uint32_t>(0x7fffffff, 0x7f800000);
-  case SourceFormat::F16:
-    return find.operator()<uint16_t>(0x7fff, 0x7c00);
-  case SourceFormat::BF16:
-    return find.operator()<uint16_t>(0x7fff, 0x7f80);
+    out[word] = packed;
   }
-  llvm_unreachable("unknown format");
 }
 
-float mlir::lap::encodeBlock(const float *values, int64_t count, bool halfScale,
-                             int8_t *codes) {
-  float largest = 0;
-  for (int64_t i = 0; i < count; ++i)
-    largest = std::max(largest, std::fabs(values[i]));
-  float scale = largest / 127;
-  if (halfScale) {
-    // Past f16's range a scale would become infinite. Below its normal range
-    // rounding loses bits: down by more than half a code's step, it would clamp
-    // the largest values; the next scale does not.
-    uint16_t bits = floatToHalf(std::min(scale, 65504.0f));
-    scale = halfToFloat(bits);
-    if (scale * 127.5f < largest && scale < 0x1p-14f)
-      scale = halfToFloat(bits + 1);
-  }
-  // Subnormal f32s have no finite inverse: they are zeros.
-  float inverse = scale >= 0x1p-126f ? 1 / scale : 0;
-  for (int64_t i = 0; i < count; ++i) {
-    float code = std::clamp(values[i] * inverse, -127.0f, 127.0f);
-    codes[i] = static_cast<int8_t>(std::lrint(code));
-  }
-  return scale;
-}
-
-/// Interleaves 16 rows in groups of 4 bytes: out[group][row] = in[row][group].
-static void interleave(const RowTileLayout &layout, const uint8_t *const *rows,
-                       int64_t rowBytes, uint8_t *out) {
-  constexpr int64_t tileRows = RowTileLayout::tileRows;
-  int64_t wholeGroups = rowBytes / 4;
-  // A few cache lines of each row at a time: 16 streams in, one out.
-  for (int64_t group = 0; group < wholeGroups; ++group) {
-    uint32_t words[tileRows];
+/// Interleaves the words of 16 rows: out[word][row]. A missing row is null.
+static void interleave(const uint32_t *const *rows, int64_t words,
+                       uint8_t *out) {
+  for (int64_t word = 0; word < words; ++word) {
+    uint32_t line[tileRows];
     for (int64_t row = 0; row < tileRows; ++row)
-      std::memcpy(&words[row], rows[row] + 4 * group, 4);
-    std::memcpy(out + group * sizeof words, words, sizeof words);
+      line[row] = rows[row] ? rows[row][word] : 0;
+    std::memcpy(out + word * sizeof line, line, sizeof line);
   }
-  if (int64_t rest = rowBytes % 4) { // The last group is not whole: pad it.
-    for (int64_t row = 0; row < tileRows; ++row) {
-      uint32_t word = 0;
-      std::memcpy(&word, rows[row] + 4 * wholeGroups, rest);
-      std::memcpy(out + (wholeGroups * tileRows + row) * 4, &word, 4);
-    }
-  }
-  int64_t written = llvm::alignTo(rowBytes, 4) * tileRows;
-  std::memset(out + written, 0, layout.scaleOffset - written);
 }
 
-static void packPlainTile(const RowTileLayout &layout,
-                          const uint8_t *const *rows, uint8_t *out) {
-  int64_t codeBytes = layout.codeType.getIntOrFloatBitWidth() / 8;
-  interleave(layout, rows, layout.columns * codeBytes, out);
-}
-
-static void packQuantizedTile(const RowTileLayout &layout, SourceFormat format,
-                              const uint8_t *const *rows, uint8_t *out) {
-  constexpr int64_t tileRows = RowTileLayout::tileRows;
-  bool halfScale = layout.scaleType.isF16();
-  int64_t blocks = layout.paddedColumns / layout.blockColumns;
-  std::vector<float> values(layout.paddedColumns);
-  std::vector<int8_t> codes(layout.paddedColumns * tileRows);
-  std::memset(out + layout.scaleOffset, 0,
-              layout.tileBytes - layout.scaleOffset);
-  const uint8_t *codeRows[tileRows];
-  for (int64_t row = 0; row < tileRows; ++row) {
-    std::fill(values.begin() + layout.columns, values.end(), 0.0f);
-    convertToFloat(format, rows[row], layout.columns, values.data());
-    int8_t *rowCodes = codes.data() + row * layout.paddedColumns;
-    codeRows[row] = reinterpret_cast<const uint8_t *>(rowCodes);
-    for (int64_t block = 0; block < blocks; ++block) {
-      int64_t first = block * layout.blockColumns;
-      float scale = encodeBlock(values.data() + first, layout.blockColumns,
-                                halfScale, rowCodes + first);
-      uint8_t *at = out + layout.scaleOffset +
-                    (block * tileRows + row) * (halfScale ? 2 : 4);
-      uint16_t half = floatToHalf(scale);
-      if (halfScale)
-        std::memcpy(at, &half, sizeof half);
+static void packCode(const FieldLayout &layout, size_t field,
+                     ArrayRef<const EncodedRow *> rows, uint8_t *out) {
+  int64_t bytes = layout.field.elementBytes();
+  // The row's own bytes, with zeros up to the last word's end.
+  std::vector<uint8_t> codes(layout.count * bytes);
+  std::vector<uint32_t> words[tileRows];
+  for (const FieldPlane &plane : layout.planes) {
+    int64_t count = layout.count * plane.bits / (8 * wordBytes);
+    const uint32_t *lines[tileRows] = {};
+    for (size_t row = 0; row < rows.size(); ++row) {
+      std::span<const uint8_t> source = rows[row]->getBytes(field);
+      std::memcpy(codes.data(), source.data(),
+                  std::min(source.size(), codes.size()));
+      words[row].resize(count);
+      if (plane.bits >= 8)
+        std::memcpy(words[row].data(), codes.data(), codes.size());
       else
-        std::memcpy(at, &scale, sizeof scale);
+        fillWords(plane, codes.data(), count, words[row].data());
+      lines[row] = words[row].data();
     }
+    interleave(lines, count, out + plane.offset);
   }
-  interleave(layout, codeRows, layout.paddedColumns, out);
 }
 
-void mlir::lap::packTiles(const RowTileLayout &layout, SourceFormat format,
-                          const uint8_t *source, int64_t rowCount,
-                          int64_t tiles, uint8_t *out) {
-  constexpr int64_t tileRows = RowTileLayout::tileRows;
-  int64_t rowBytes = layout.columns * getSize(format);
-  std::vector<uint8_t> zeros(rowBytes);
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    const uint8_t *rows[tileRows];
-    for (int64_t i = 0; i < tileRows; ++i) {
-      int64_t row = tile * tileRows + i;
-      rows[i] = row < rowCount ? source + row * rowBytes : zeros.data();
-    }
-    uint8_t *at = out + tile * layout.tileBytes;
-    if (layout.blockColumns)
-      packQuantizedTile(layout, format, rows, at);
+static void packOuter(const FieldLayout &layout, size_t field,
+                      ArrayRef<const EncodedRow *> rows, uint8_t *out) {
+  for (const FieldPlane &plane : layout.planes) {
+    uint8_t *at = out + plane.offset;
+    uint32_t mask = plane.bits == 32 ? ~0u : (1u << plane.bits) - 1;
+    for (int64_t group = 0; group < layout.count; ++group)
+      for (size_t row = 0; row < rows.size(); ++row) {
+        uint32_t value = rows[row]->get(field, group) >> plane.shift & mask;
+        int64_t bit = (group * tileRows + int64_t(row)) * plane.bits;
+        if (plane.bits >= 8)
+          std::memcpy(at + bit / 8, &value, plane.bits / 8);
+        else
+          at[bit / 8] |= uint8_t(value << (bit % 8));
+      }
+  }
+}
+
+void mlir::lap::packTile(const RowTileLayout &layout,
+                         ArrayRef<const EncodedRow *> rows, uint8_t *out) {
+  std::memset(out, 0, layout.tileBytes);
+  for (auto [number, field] : llvm::enumerate(layout.fields)) {
+    if (number == layout.code)
+      packCode(field, number, rows, out);
     else
-      packPlainTile(layout, rows, at);
+      packOuter(field, number, rows, out);
+  }
+}
+
+/// The inverse of `fillWords` for one row of a tile: adds the plane's bits to
+/// `codes`, a byte a column.
+static void addWords(const FieldPlane &plane, const uint8_t *words,
+                     int64_t count, uint8_t *codes) {
+  int64_t steps = 8 / plane.bits;
+  uint32_t mask = 0x01010101u * ((1u << plane.bits) - 1);
+  for (int64_t word = 0; word < count; ++word) {
+    uint32_t packed;
+    std::memcpy(&packed, words + word * tileRows * wordBytes, wordBytes);
+    for (int64_t k = 0; k < steps; ++k) {
+      uint8_t *at = codes + (word * steps + k) * 4;
+      uint32_t four;
+      std::memcpy(&four, at, 4);
+      four |= (packed >> (k * plane.bits) & mask) << plane.shift;
+      std::memcpy(at, &four, 4);
+    }
+  }
+}
+
+static void unpackCode(const FieldLayout &layout, const uint8_t *tile,
+                       int64_t row, std::span<uint8_t> out) {
+  int64_t bytes = layout.field.elementBytes();
+  std::vector<uint8_t> codes(layout.count * bytes);
+  for (const FieldPlane &plane : layout.planes) {
+    const uint8_t *words = tile + plane.offset + row * wordBytes;
+    int64_t count = layout.count * plane.bits / (8 * wordBytes);
+    if (plane.bits < 8) {
+      addWords(plane, words, count, codes.data());
+      continue;
+    }
+    for (int64_t word = 0; word < count; ++word)
+      std::memcpy(codes.data() + word * wordBytes,
+                  words + word * tileRows * wordBytes, wordBytes);
+  }
+  std::memcpy(out.data(), codes.data(), std::min(out.size(), codes.size()));
+}
+
+void mlir::lap::unpackRow(const RowTileLayout &layout, const uint8_t *tile,
+                          int64_t row, EncodedRow &out) {
+  for (auto [number, field] : llvm::enumerate(layout.fields)) {
+    if (number == layout.code) {
+      unpackCode(field, tile, row, out.getBytes(number));
+      continue;
+    }
+    for (int64_t i = 0; i < field.count; ++i) {
+      uint32_t value = 0;
+      for (const FieldPlane &plane : field.planes) {
+        int64_t bit = (i * tileRows + row) * plane.bits;
+        uint32_t bits = 0;
+        std::memcpy(&bits, tile + plane.offset + bit / 8,
+                    std::max<int64_t>(plane.bits / 8, 1));
+        uint32_t mask = plane.bits == 32 ? ~0u : (1u << plane.bits) - 1;
+        value |= (bits >> (bit % 8) & mask) << plane.shift;
+      }
+      out.set(number, i, value);
+    }
+  }
+}
+
+void mlir::lap::packFloatTiles(const RowTileLayout &layout,
+                               const uint8_t *source, int64_t rowCount,
+                               int64_t tiles, uint8_t *out) {
+  const FieldLayout &code = layout.getCode();
+  int64_t rowBytes = layout.columns * code.field.elementBytes();
+  int64_t words = code.count * code.field.elementBytes() / wordBytes;
+  int64_t whole = rowBytes / wordBytes, rest = rowBytes % wordBytes;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    uint8_t *at = out + tile * layout.tileBytes;
+    const uint8_t *rows[tileRows] = {};
+    for (int64_t i = 0; i < tileRows; ++i)
+      if (tile * tileRows + i < rowCount)
+        rows[i] = source + (tile * tileRows + i) * rowBytes;
+    for (int64_t word = 0; word < words; ++word) {
+      uint32_t line[tileRows] = {};
+      int64_t bytes = word < whole ? wordBytes : rest;
+      for (int64_t row = 0; row < tileRows; ++row)
+        if (rows[row])
+          std::memcpy(&line[row], rows[row] + word * wordBytes, bytes);
+      std::memcpy(at + word * sizeof line, line, sizeof line);
+    }
+    int64_t written = words * tileRows * wordBytes;
+    std::memset(at + written, 0, layout.tileBytes - written);
   }
 }

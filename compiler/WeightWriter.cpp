@@ -1,7 +1,7 @@
 // Streams the weights of a module from the checkpoint into the bundle.
 #include "compiler/WeightWriter.h"
 
-#include "compiler/WeightPacking.h"
+#include "compiler/WeightSource.h"
 #include "dialects/lap/LapDialect.h"
 #include "dialects/lap/WeightLayout.h"
 
@@ -106,9 +106,11 @@ private:
 
 /// What a chunk needs to know of its weight.
 struct Source {
+  /// A packed matrix.
+  std::optional<WeightSource> matrix;
+  /// A plain tensor.
   const lapidary::TensorInfo *tensor = nullptr;
   SourceFormat format = SourceFormat::BF16;
-  std::optional<RowTileLayout> layout;
   /// A rope table, from when its first chunk is made to when its last one is
   /// written.
   std::vector<float> computed;
@@ -121,8 +123,9 @@ class WeightWriter {
 public:
   WeightWriter(std::vector<StoredWeight> &weights,
                const lapidary::Checkpoint &checkpoint,
-               lapidary::BundleFile &file)
-      : weights(weights), checkpoint(checkpoint), file(file) {}
+               const Importance &importance, lapidary::BundleFile &file)
+      : weights(weights), checkpoint(checkpoint), importance(importance),
+        file(file) {}
 
   Status prepare();
   Status run(const std::function<bool(uint64_t)> &progress);
@@ -137,6 +140,7 @@ private:
 
   std::vector<StoredWeight> &weights;
   const lapidary::Checkpoint &checkpoint;
+  const Importance &importance;
   lapidary::BundleFile &file;
   std::vector<Source> sources;
   BufferPool pool;
@@ -157,26 +161,20 @@ static std::vector<float> computeTable(RopeTableOp table) {
 Status WeightWriter::prepare() {
   for (StoredWeight &stored : weights) {
     Source source;
-    if (isa<RopeTableOp>(stored.op)) {
-      source.units = stored.bytes;
-      source.unitsPerChunk = chunkBytes;
-    } else {
-      auto weight = cast<WeightOp>(stored.op);
-      source.tensor = checkpoint.find(weight.getSymName());
-      if (!source.tensor)
-        return lapidary::notFound("the checkpoint has no tensor " +
-                                  weight.getSymName().str());
-      auto type = cast<RankedTensorType>(weight.getType());
-      source.format = getSourceFormat(type.getElementType());
+    source.units = stored.bytes;
+    source.unitsPerChunk = chunkBytes;
+    if (auto weight = dyn_cast<WeightOp>(stored.op)) {
       if (weight.getLayout() == Layout::Rows16) {
-        source.layout = *getRowTileLayout(weight.getValueType(), weight);
-        source.units = source.layout->tiles;
-        int64_t tileSource =
-            16 * source.layout->columns * type.getElementTypeBitWidth() / 8;
-        source.unitsPerChunk = std::max<int64_t>(1, chunkBytes / tileSource);
+        source.matrix =
+            LAPIDARY_TRY(WeightSource::open(checkpoint, weight, importance));
+        source.units = source.matrix->getLayout().tiles;
+        source.unitsPerChunk =
+            std::max<int64_t>(1, chunkBytes / (RowTileLayout::tileRows *
+                                               source.matrix->getRowBytes()));
       } else {
-        source.units = stored.bytes;
-        source.unitsPerChunk = chunkBytes;
+        source.tensor = LAPIDARY_TRY(findSource(checkpoint, weight));
+        source.format = getSourceFormat(
+            cast<RankedTensorType>(weight.getType()).getElementType());
       }
     }
     sources.push_back(std::move(source));
@@ -187,53 +185,30 @@ Status WeightWriter::prepare() {
 Status WeightWriter::process(Chunk &chunk) {
   const Source &source = sources[chunk.weight];
   // A plain unit is a byte.
-  chunk.offset = weights[chunk.weight].offset +
-                 chunk.begin * (source.layout ? source.layout->tileBytes : 1);
-  auto checkFinite = [&](std::span<const uint8_t> bytes,
-                         int64_t firstByte) -> Status {
-    int64_t size = source.format == SourceFormat::F32 ? 4 : 2;
-    int64_t bad =
-        findNonFinite(source.format, bytes.data(), bytes.size() / size);
-    if (bad < 0)
-      return {};
-    return lapidary::invalidData(
-        source.tensor->name + " in " + checkpoint.fileOf(*source.tensor) +
-        " has a value that is not finite (NaN or infinity) at element " +
-        std::to_string(firstByte / size + bad) +
-        ": the checkpoint is damaged, fetch it again");
-  };
-  auto allocate = [&](size_t size) {
-    chunk.bytes = pool.take(size);
-    chunk.size = size;
-    return std::span(chunk.bytes->data(), size);
-  };
-  if (!source.layout) {
-    std::span<uint8_t> bytes = allocate(chunk.count);
-    if (source.tensor) {
-      LAPIDARY_TRY(checkpoint.read(*source.tensor, chunk.begin, bytes));
-      LAPIDARY_TRY(checkFinite(bytes, chunk.begin));
-    } else {
-      std::memcpy(bytes.data(),
-                  reinterpret_cast<const uint8_t *>(source.computed.data()) +
-                      chunk.begin,
-                  chunk.count);
-    }
-    return {};
+  int64_t unitBytes =
+      source.matrix ? source.matrix->getLayout().tileBytes : int64_t(1);
+  chunk.offset = weights[chunk.weight].offset + chunk.begin * unitBytes;
+  chunk.size = chunk.count * unitBytes;
+  chunk.bytes = pool.take(chunk.size);
+  std::span<uint8_t> bytes(chunk.bytes->data(), chunk.size);
+  if (source.matrix) {
+    size_t size =
+        chunk.count * RowTileLayout::tileRows * source.matrix->getRowBytes();
+    std::vector<uint8_t> *read = pool.take(size);
+    Status status = source.matrix->packTiles(
+        chunk.begin, chunk.count, {read->data(), size}, bytes.data());
+    pool.give(read);
+    return status;
   }
-  const RowTileLayout &layout = *source.layout;
-  int64_t rowBytes =
-      layout.columns * (source.format == SourceFormat::F32 ? 4 : 2);
-  int64_t firstRow = chunk.begin * RowTileLayout::tileRows;
-  int64_t rows =
-      std::min(chunk.count * RowTileLayout::tileRows, layout.rows - firstRow);
-  std::vector<uint8_t> *read = pool.take(rows * rowBytes);
-  std::span<uint8_t> raw(read->data(), rows * rowBytes);
-  LAPIDARY_TRY(checkpoint.read(*source.tensor, firstRow * rowBytes, raw));
-  LAPIDARY_TRY(checkFinite(raw, firstRow * rowBytes));
-  std::span<uint8_t> packed = allocate(chunk.count * layout.tileBytes);
-  packTiles(layout, source.format, raw.data(), rows, chunk.count,
-            packed.data());
-  pool.give(read);
+  if (source.tensor) {
+    LAPIDARY_TRY(checkpoint.read(*source.tensor, chunk.begin, bytes));
+    return checkFinite(checkpoint, *source.tensor, source.format, bytes,
+                       chunk.begin / getSourceBytes(source.format));
+  }
+  std::memcpy(bytes.data(),
+              reinterpret_cast<const uint8_t *>(source.computed.data()) +
+                  chunk.begin,
+              chunk.count);
   return {};
 }
 
@@ -309,9 +284,10 @@ Status WeightWriter::run(const std::function<bool(uint64_t)> &progress) {
 
 Status mlir::lap::writeWeights(std::vector<StoredWeight> &weights,
                                const lapidary::Checkpoint &checkpoint,
+                               const Importance &importance,
                                lapidary::BundleFile &file,
                                const std::function<bool(uint64_t)> &progress) {
-  WeightWriter writer(weights, checkpoint, file);
+  WeightWriter writer(weights, checkpoint, importance, file);
   LAPIDARY_TRY(writer.prepare());
   return writer.run(progress);
 }

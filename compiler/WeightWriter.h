@@ -4,6 +4,7 @@
 #pragma once
 
 #include "compiler/BundleFile.h"
+#include "compiler/WeightSource.h"
 #include "dialects/lap/LapDialect.h"
 #include "frontends/formats/Safetensors.h"
 
@@ -36,7 +37,8 @@ FailureOr<std::vector<StoredWeight>> collectWeights(ModuleOp module);
 /// tensor.
 lapidary::Status
 writeWeights(std::vector<StoredWeight> &weights,
-             const lapidary::Checkpoint &checkpoint, lapidary::BundleFile &file,
+             const lapidary::Checkpoint &checkpoint,
+             const Importance &importance, lapidary::BundleFile &file,
              const std::function<bool(uint64_t written)> &progress);
 
 /// The rows of a `lap.rope_table`, see its description.

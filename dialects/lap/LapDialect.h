@@ -1,6 +1,8 @@
 // The `lap` dialect: types, attributes and ops of all three levels.
 #pragma once
 
+#include "dialects/scheme/Scheme.h"
+
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/Dialect.h"

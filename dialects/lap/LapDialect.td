@@ -92,4 +92,20 @@ def Lap_Layout : I32EnumAttr<"Layout", "How a target arranges a stored weight", 
 }
 def Lap_LayoutAttr : Lap_EnumAttr<Lap_Layout, "layout">;
 
+def Lap_Encode : I32EnumAttr<"Encode", "How the encoder finds a scheme's fields", [
+    I32EnumAttrCase<"Nearest", 0, "nearest">, I32EnumAttrCase<"Absmax", 1, "absmax">,
+    I32EnumAttrCase<"Search", 2, "search">, I32EnumAttrCase<"Weighted", 3, "weighted">]> {
+  let cppNamespace = "::mlir::lap";
+  let genSpecializedAttr = 0;
+}
+def Lap_EncodeAttr : Lap_EnumAttr<Lap_Encode, "encode">;
+
+def Lap_Activations : I32EnumAttr<"Activations", "What a linear op's input is rounded to before it is multiplied", [
+    I32EnumAttrCase<"F32", 0, "f32">, I32EnumAttrCase<"BF16", 1, "bf16">,
+    I32EnumAttrCase<"Int8Block", 2, "int8">, I32EnumAttrCase<"Int8Token", 3, "int8_token">]> {
+  let cppNamespace = "::mlir::lap";
+  let genSpecializedAttr = 0;
+}
+def Lap_ActivationsAttr : Lap_EnumAttr<Lap_Activations, "activations">;
+
 #endif // LAP_DIALECT

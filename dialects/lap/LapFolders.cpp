@@ -72,7 +72,8 @@ LogicalResult FusedLinearOp::canonicalize(FusedLinearOp op,
   auto smaller = FusedLinearOp::create(
       rewriter, op.getLoc(), types, op.getInput(), op.getNormWeight(),
       op.getNormBias(), weights, op.getBias(), op.getNormAttr(),
-      op.getEpsAttr(), op.getEpilogueAttr(), op.getCapAttr());
+      op.getEpsAttr(), op.getEpilogueAttr(), op.getCapAttr(),
+      op.getActivationsAttr());
   for (auto [index, result] : llvm::zip(kept, op.getResults()))
     if (index >= 0)
       rewriter.replaceAllUsesWith(result, smaller.getResult(index));

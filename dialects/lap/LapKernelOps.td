@@ -41,6 +41,9 @@ def Lap_FusedLinearOp : Lap_Op<"fused_linear", [Pure, AttrSizedOperandSegments]>
     - (C4) a bias only with one weight, of M elements, and no `gated_gelu`.
     - (C5) `cap` is positive with `softcap` and 0 otherwise.
 
+    `activations` says what the normalized input is rounded to before it is multiplied: `int8` to 8-bit integers with an f32 scale
+    a token and 32 columns, `int8_token` with a scale a token (scale = largest magnitude / 127, ties to even), `bf16` to that.
+
     Example:
     ```mlir
     %q, %k = lap.fused_linear %x norm(%n : tensor<256xbf16>) weights(%wq, %wk : tensor<256x256xbf16>, tensor<128x256xbf16>)
@@ -50,7 +53,8 @@ def Lap_FusedLinearOp : Lap_Op<"fused_linear", [Pure, AttrSizedOperandSegments]>
   let arguments = (ins Lap_Activation:$input, Optional<Lap_Vector>:$norm_weight, Optional<Lap_Vector>:$norm_bias,
                        Variadic<Lap_Matrix>:$weights, Optional<Lap_Vector>:$bias,
                        DefaultValuedAttr<Lap_NormAttr, "Norm::None">:$norm, DefaultValuedAttr<F32Attr, "0.0f">:$eps,
-                       DefaultValuedAttr<Lap_EpilogueAttr, "Epilogue::None">:$epilogue, DefaultValuedAttr<F32Attr, "0.0f">:$cap);
+                       DefaultValuedAttr<Lap_EpilogueAttr, "Epilogue::None">:$epilogue, DefaultValuedAttr<F32Attr, "0.0f">:$cap,
+                       DefaultValuedAttr<Lap_ActivationsAttr, "Activations::F32">:$activations);
   let results = (outs Variadic<Lap_Activation>:$results);
   let assemblyFormat = [{
     $input (`norm` `(` $norm_weight^ `:` type($norm_weight) `)`)? (`norm_bias` `(` $norm_bias^ `:` type($norm_bias) `)`)?

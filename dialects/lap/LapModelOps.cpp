@@ -31,18 +31,6 @@ static int64_t getSize(Value vector) {
   return cast<RankedTensorType>(vector.getType()).getDimSize(0);
 }
 
-LogicalResult SchemeOp::verify() {
-  if (getBlock() <= 0 || getBlock() % 4) // C1
-    return emitOpError("expected a block that is a positive multiple of 4, "
-                       "found ")
-           << getBlock();
-  if (!getCodes().isInteger(8) || !(getScale().isF16() || getScale().isF32()))
-    return emitOpError(
-               "expected i8 codes and an f16 or f32 scale, found ") // C2
-           << getCodes() << " and " << getScale();
-  return success();
-}
-
 LogicalResult WeightOp::verify() {
   auto type = cast<RankedTensorType>(getType());
   if (!type.hasStaticShape() ||
@@ -55,8 +43,13 @@ LogicalResult WeightOp::verify() {
   if (static_cast<int64_t>(getOffset()) < 0) // C2
     return emitOpError("expected an offset of 0 or more");
   if (auto stored = getStored()) { // C3
-    auto quantized = dyn_cast<QuantizedType>(*stored);
-    if (!quantized || quantized.getShape() != type.getShape())
+    auto tensor = dyn_cast<RankedTensorType>(*stored);
+    bool known =
+        isa<QuantizedType>(*stored) ||
+        (tensor && tensor.getRank() == 2 &&
+         (tensor.getElementType().isF32() || tensor.getElementType().isF16() ||
+          tensor.getElementType().isBF16()));
+    if (!known || getMatrixShape(*stored) != type.getShape())
       return emitOpError("expected a stored type of the shape of ")
              << type << ", found " << *stored;
   }

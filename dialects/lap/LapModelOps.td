@@ -8,25 +8,6 @@ include "LapBase.td"
 // Symbols: what outlives a step
 //===----------------------------------------------------------------------===//
 
-def Lap_SchemeOp : Lap_Op<"scheme", [Symbol]> {
-  let summary = "a quantization scheme";
-  let description = [{
-    A row is cut into blocks of `block` columns; a block stores one `scale` and
-    `block` signed integer `codes`; a value is `code * scale`.
-
-    - (C1) `block` is positive and a multiple of 4.
-    - (C2) `codes` is `i8` and `scale` is `f16` or `f32`.
-
-    Example:
-    ```mlir
-    lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
-    ```
-  }];
-  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$block, TypeAttr:$codes, TypeAttr:$scale);
-  let assemblyFormat = "$sym_name attr-dict";
-  let hasVerifier = 1;
-}
-
 def Lap_WeightOp : Lap_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a tensor of the checkpoint";
   let description = [{
@@ -37,7 +18,7 @@ def Lap_WeightOp : Lap_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUse
 
     - (C1) `type` is a static tensor of f32, f16 or bf16, of 1 to 2^40 elements.
     - (C2) `offset` is not negative.
-    - (C3) the shape of `stored` is the shape of `type`.
+    - (C3) the shape of `stored` is the shape of `type`; it is quantized, or a tensor of f32, f16 or bf16.
     - (C4) the scheme of `stored` names a `lap.scheme`.
 
     Example:

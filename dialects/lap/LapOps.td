@@ -4,6 +4,7 @@
 
 include "LapKernelOps.td"
 include "LapModelOps.td"
+include "LapSchemeOps.td"
 include "LapProgramOps.td"
 
 #endif // LAP_OPS

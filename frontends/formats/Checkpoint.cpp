@@ -1,8 +1,11 @@
 // A checkpoint's tensors, in one file or in shards.
+#include "frontends/formats/CompressedTensors.h"
+#include "frontends/formats/GgufTensors.h"
 #include "frontends/formats/Json.h"
 #include "frontends/formats/Safetensors.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 #include <sys/stat.h>
 
@@ -36,12 +39,35 @@ Result<Checkpoint> Checkpoint::open(const std::string &folder) {
     checkpoint.names.push_back("model.safetensors");
     checkpoint.shards.push_back(LAPIDARY_TRY(SafetensorsFile::open(single)));
     checkpoint.list = checkpoint.shards[0].tensors();
+    LAPIDARY_TRY(checkpoint.combineQuantized());
     return checkpoint;
   }
   if (!exists(index))
     return notFound(folder + ": expected model.safetensors or "
                              "model.safetensors.index.json, found neither");
   LAPIDARY_TRY(checkpoint.openIndex(index));
+  LAPIDARY_TRY(checkpoint.combineQuantized());
+  return checkpoint;
+}
+
+Result<Checkpoint> Checkpoint::openGguf(const std::string &text,
+                                        const std::string &media) {
+  GgufFile textFile = LAPIDARY_TRY(GgufFile::open(text));
+  std::optional<GgufFile> mediaFile;
+  if (!media.empty())
+    mediaFile = LAPIDARY_TRY(GgufFile::open(media));
+  Checkpoint checkpoint;
+  std::filesystem::path folder = std::filesystem::path(text).parent_path();
+  checkpoint.root = folder.empty() ? "." : folder.string();
+  for (const std::string &path : {text, media}) {
+    std::filesystem::path name = path;
+    if (!path.empty())
+      checkpoint.names.push_back(
+          name.parent_path() == folder ? name.filename().string() : path);
+  }
+  checkpoint.ggufTensors = std::make_shared<const GgufTensors>(LAPIDARY_TRY(
+      GgufTensors::create(std::move(textFile), std::move(mediaFile))));
+  checkpoint.list = checkpoint.ggufTensors->tensors();
   return checkpoint;
 }
 
@@ -79,6 +105,15 @@ Status Checkpoint::openIndex(const std::string &path) {
   return {};
 }
 
+Status Checkpoint::combineQuantized() {
+  std::optional<QuantizationConfig> config =
+      LAPIDARY_TRY(readQuantizationConfig(root));
+  if (!config)
+    return {};
+  notes = config->remarks;
+  return combineCompressedTensors(*config, *this, list);
+}
+
 Status
 Checkpoint::addShard(const std::string &name,
                      std::map<std::string, std::string, std::less<>> &missing) {
@@ -100,16 +135,17 @@ Checkpoint::addShard(const std::string &name,
 }
 
 const TensorInfo *Checkpoint::find(std::string_view name) const {
-  auto found =
-      std::lower_bound(list.begin(), list.end(), name,
-                       [](const TensorInfo &info, std::string_view wanted) {
-                         return info.name < wanted;
-                       });
-  return found != list.end() && found->name == name ? &*found : nullptr;
+  return findTensor(list, name);
 }
 
 Status Checkpoint::read(const TensorInfo &tensor, uint64_t byteOffset,
                         std::span<uint8_t> out) const {
+  if (ggufTensors)
+    return ggufTensors->read(tensor, byteOffset, out);
+  if (tensor.matrix)
+    return invalidArgument(root + ": tensor " + tensor.name +
+                           ": expected bytes of one tensor, found a matrix of "
+                           "several");
   if (tensor.file >= shards.size())
     return invalidArgument(root + ": tensor " + tensor.name +
                            ": expected one of this checkpoint's " +

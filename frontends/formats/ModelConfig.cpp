@@ -112,6 +112,8 @@ Status ConfigReader::readConfig(const std::string &text) {
       fields.expect("architectures",
                     {json::array({"Gemma4UnifiedForConditionalGeneration"})}));
   ignoreBookkeeping(fields);
+  // The tensors are read by these (see QuantizationConfig.h).
+  fields.ignore({"quantization_config", "compression_config"});
 
   const json *textObject = LAPIDARY_TRY(fields.child("text_config"));
   if (!textObject)

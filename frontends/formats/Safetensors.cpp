@@ -5,13 +5,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
 #include <limits>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <utility>
 
 namespace lapidary {
 
@@ -46,12 +40,6 @@ constexpr std::array<ElementTypeFacts, 16> elementTypes = {{
 /// allocate.
 constexpr size_t maxRank = 16;
 
-std::string quote(std::string_view text) {
-  constexpr size_t longest = 200;
-  return '"' + std::string(text.substr(0, longest)) +
-         (text.size() > longest ? "...\"" : "\"");
-}
-
 /// Reads the header in one streaming pass: a document tree of thousands of
 /// tensors takes longer to build than all of the checks, and it would hide
 /// names that occur twice. The names are nlohmann's.
@@ -78,7 +66,7 @@ public:
                  (field == Field::Offsets && haveOffsets);
     if (field == Field::Other || again)
       return fail("expected dtype, shape and data_offsets once each, found " +
-                  quote(text));
+                  quoteName(text));
     return true;
   }
 
@@ -155,7 +143,7 @@ public:
     if (found == elementTypes.end())
       return fail("dtype: expected BF16, F16, F32 or another type of whole "
                   "bytes, found " +
-                  quote(text));
+                  quoteName(text));
     tensor.type = found->type;
     return haveType = true;
   }
@@ -186,8 +174,8 @@ private:
   enum class Field : uint8_t { Type, Shape, Offsets, Other };
 
   bool fail(const std::string &what) {
-    status =
-        invalidData(origin + ": tensor " + quote(tensor.name) + ": " + what);
+    status = invalidData(origin + ": tensor " + quoteName(tensor.name) + ": " +
+                         what);
     return false;
   }
   bool unexpected(const std::string &what) {
@@ -224,7 +212,8 @@ private:
 Status checkTensor(TensorInfo &tensor, uint64_t dataBegin, uint64_t fileBytes,
                    const std::string &origin) {
   auto wrong = [&](const std::string &what) {
-    return invalidData(origin + ": tensor " + quote(tensor.name) + ": " + what);
+    return invalidData(origin + ": tensor " + quoteName(tensor.name) + ": " +
+                       what);
   };
   uint64_t bytes = elementTypeBytes(tensor.type);
   for (int64_t dimension : tensor.shape)
@@ -257,30 +246,9 @@ Status checkOverlap(const std::vector<TensorInfo> &tensors,
             });
   for (size_t i = 1; i < byOffset.size(); ++i)
     if (byOffset[i]->offset < byOffset[i - 1]->offset + byOffset[i - 1]->bytes)
-      return invalidData(origin + ": tensor " + quote(byOffset[i]->name) +
+      return invalidData(origin + ": tensor " + quoteName(byOffset[i]->name) +
                          ": expected bytes of its own, found an overlap with " +
-                         quote(byOffset[i - 1]->name));
-  return {};
-}
-
-Status readAt(int handle, const std::string &path, uint64_t offset,
-              std::span<uint8_t> out) {
-  while (!out.empty()) {
-    // Linux reads at most 2^31 - 4096 bytes a call.
-    size_t most = std::min<size_t>(out.size(), size_t(1) << 30);
-    ssize_t count = ::pread(handle, out.data(), most, off_t(offset));
-    if (count < 0 && errno == EINTR)
-      continue;
-    if (count < 0)
-      return ioError(path + ": cannot be read at byte " +
-                     std::to_string(offset) + ": " + std::strerror(errno));
-    if (count == 0)
-      return ioError(path + ": expected " + std::to_string(out.size()) +
-                     " more bytes at byte " + std::to_string(offset) +
-                     ", found the end of the file");
-    offset += uint64_t(count);
-    out = out.subspan(size_t(count));
-  }
+                         quoteName(byOffset[i - 1]->name));
   return {};
 }
 
@@ -294,11 +262,39 @@ uint64_t elementTypeBytes(ElementType type) {
 }
 
 std::string describeTensor(const TensorInfo &tensor) {
-  std::string text = elementTypeName(tensor.type);
+  std::string text =
+      tensor.encoding.empty() ? elementTypeName(tensor.type) : tensor.encoding;
   text += " [";
   for (size_t i = 0; i < tensor.shape.size(); ++i)
     text += (i ? ", " : "") + std::to_string(tensor.shape[i]);
   return text + "]";
+}
+
+std::string quoteName(std::string_view name) {
+  constexpr size_t longest = 200;
+  return '"' + std::string(name.substr(0, longest)) +
+         (name.size() > longest ? "...\"" : "\"");
+}
+
+const TensorInfo *findTensor(std::span<const TensorInfo> tensors,
+                             std::string_view name) {
+  auto found =
+      std::lower_bound(tensors.begin(), tensors.end(), name,
+                       [](const TensorInfo &info, std::string_view wanted) {
+                         return info.name < wanted;
+                       });
+  return found != tensors.end() && found->name == name ? &*found : nullptr;
+}
+
+Status checkTensorRange(const TensorInfo &tensor, uint64_t byteOffset,
+                        uint64_t bytes, const std::string &origin) {
+  if (byteOffset <= tensor.bytes && bytes <= tensor.bytes - byteOffset)
+    return {};
+  return invalidArgument(origin + ": tensor " + quoteName(tensor.name) +
+                         ": expected a range within " +
+                         std::to_string(tensor.bytes) + " bytes, found " +
+                         std::to_string(bytes) + " from " +
+                         std::to_string(byteOffset));
 }
 
 Result<std::vector<TensorInfo>>
@@ -320,7 +316,7 @@ parseSafetensorsHeader(std::string_view json, uint64_t dataBegin,
             [](const auto &a, const auto &b) { return a.name < b.name; });
   for (size_t i = 0; i < tensors.size(); ++i) {
     if (i && tensors[i].name == tensors[i - 1].name)
-      return invalidData(origin + ": tensor " + quote(tensors[i].name) +
+      return invalidData(origin + ": tensor " + quoteName(tensors[i].name) +
                          ": expected once, found twice");
     LAPIDARY_TRY(checkTensor(tensors[i], dataBegin, fileBytes, origin));
   }
@@ -328,38 +324,9 @@ parseSafetensorsHeader(std::string_view json, uint64_t dataBegin,
   return tensors;
 }
 
-SafetensorsFile::SafetensorsFile(SafetensorsFile &&other) noexcept
-    : name(std::move(other.name)), handle(std::exchange(other.handle, -1)),
-      list(std::move(other.list)) {}
-
-SafetensorsFile &SafetensorsFile::operator=(SafetensorsFile &&other) noexcept {
-  std::swap(name, other.name);
-  std::swap(handle, other.handle);
-  std::swap(list, other.list);
-  return *this;
-}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (handle >= 0)
-    ::close(handle);
-}
-
 Result<SafetensorsFile> SafetensorsFile::open(const std::string &path) {
-  SafetensorsFile file;
-  file.name = path;
-  // Non-blocking, so that a pipe in a file's place cannot make us wait.
-  file.handle = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file.handle < 0) {
-    std::string message = path + ": cannot be opened: " + std::strerror(errno);
-    return errno == ENOENT ? notFound(std::move(message))
-                           : ioError(std::move(message));
-  }
-  struct stat info;
-  if (::fstat(file.handle, &info) != 0)
-    return ioError(path + ": " + std::strerror(errno));
-  if (!S_ISREG(info.st_mode))
-    return invalidData(path + ": expected a regular file");
-  uint64_t fileBytes = uint64_t(info.st_size);
+  SafetensorsFile file(LAPIDARY_TRY(InputFile::open(path)));
+  uint64_t fileBytes = file.file.bytes();
   constexpr uint64_t lengthBytes = 8;
   if (fileBytes < lengthBytes)
     return invalidData(
@@ -367,7 +334,7 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::string &path) {
         ": expected at least the 8 bytes of the header's length, found " +
         std::to_string(fileBytes));
   std::array<uint8_t, lengthBytes> length;
-  LAPIDARY_TRY(readAt(file.handle, path, 0, length));
+  LAPIDARY_TRY(file.file.read(0, length));
   uint64_t headerBytes = 0;
   for (size_t i = 0; i < lengthBytes; ++i)
     headerBytes |= uint64_t(length[i]) << (8 * i);
@@ -380,30 +347,21 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::string &path) {
                        std::to_string(maxSafetensorsHeaderBytes) +
                        " bytes, found one of " + std::to_string(headerBytes));
   std::string json(size_t(headerBytes), '\0');
-  LAPIDARY_TRY(readAt(file.handle, path, lengthBytes,
-                      {reinterpret_cast<uint8_t *>(json.data()), json.size()}));
+  LAPIDARY_TRY(file.file.read(
+      lengthBytes, {reinterpret_cast<uint8_t *>(json.data()), json.size()}));
   file.list = LAPIDARY_TRY(
       parseSafetensorsHeader(json, lengthBytes + headerBytes, fileBytes, path));
   return file;
 }
 
 const TensorInfo *SafetensorsFile::find(std::string_view tensor) const {
-  auto found =
-      std::lower_bound(list.begin(), list.end(), tensor,
-                       [](const TensorInfo &info, std::string_view name) {
-                         return info.name < name;
-                       });
-  return found != list.end() && found->name == tensor ? &*found : nullptr;
+  return findTensor(list, tensor);
 }
 
 Status SafetensorsFile::read(const TensorInfo &tensor, uint64_t byteOffset,
                              std::span<uint8_t> out) const {
-  if (byteOffset > tensor.bytes || out.size() > tensor.bytes - byteOffset)
-    return invalidArgument(
-        name + ": tensor " + quote(tensor.name) + ": expected a range within " +
-        std::to_string(tensor.bytes) + " bytes, found " +
-        std::to_string(out.size()) + " from " + std::to_string(byteOffset));
-  return readAt(handle, name, tensor.offset + byteOffset, out);
+  LAPIDARY_TRY(checkTensorRange(tensor, byteOffset, out.size(), path()));
+  return file.read(tensor.offset + byteOffset, out);
 }
 
 } // namespace lapidary

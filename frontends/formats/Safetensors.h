@@ -4,6 +4,7 @@
 // that compiling takes must not grow with the checkpoint.
 #pragma once
 
+#include "frontends/formats/InputFile.h"
 #include "runtime/core/Status.h"
 
 #include <cstdint>
@@ -40,21 +41,45 @@ enum class ElementType : uint8_t {
 const char *elementTypeName(ElementType type);
 uint64_t elementTypeBytes(ElementType type);
 
+struct CompressedMatrix;
+
 struct TensorInfo {
   std::string name;
+  /// U8 where there is an `encoding`.
   ElementType type = ElementType::F32;
+  /// How the bytes hold the elements where they are not plain numbers: a GGUF
+  /// type of blocks, "Q4_K" (see GgufBlocks.h), or "type id 99" for one that is
+  /// not known. With a `matrix` the name of its scheme.
+  std::string encoding;
+  /// What all values of a tensor with an encoding are multiplied by.
+  float factor = 1;
   /// Not negative; a dimension may be 0.
   std::vector<int64_t> shape;
   /// From the file's start, in bytes.
   uint64_t offset = 0;
-  /// The product of the shape times the element's size.
+  /// The product of the shape times the element's size, or of the encoding's
+  /// blocks.
   uint64_t bytes = 0;
   /// Index into Checkpoint::files.
   uint32_t file = 0;
+  /// The tensors that this one is made of (see CompressedTensors.h); its bytes
+  /// are then all of theirs, its place is that of the codes, and only
+  /// readEncodedRows reads it. Else null.
+  std::shared_ptr<const CompressedMatrix> matrix;
 };
 
 /// "BF16 [256, 640]", for messages.
 std::string describeTensor(const TensorInfo &tensor);
+/// A name in quotes, cut where it is long, for messages.
+std::string quoteName(std::string_view name);
+
+/// Null where the list, which is sorted by name, has no such tensor.
+const TensorInfo *findTensor(std::span<const TensorInfo> tensors,
+                             std::string_view name);
+/// Whether the tensor has these bytes; a range that it does not have is
+/// InvalidArgument.
+Status checkTensorRange(const TensorInfo &tensor, uint64_t byteOffset,
+                        uint64_t bytes, const std::string &origin);
 
 /// The largest header that is read. The format's own limit.
 inline constexpr uint64_t maxSafetensorsHeaderBytes = 100'000'000;
@@ -71,11 +96,7 @@ parseSafetensorsHeader(std::string_view json, uint64_t dataBegin,
 class SafetensorsFile {
 public:
   static Result<SafetensorsFile> open(const std::string &path);
-  SafetensorsFile(SafetensorsFile &&) noexcept;
-  SafetensorsFile &operator=(SafetensorsFile &&) noexcept;
-  ~SafetensorsFile();
-
-  const std::string &path() const { return name; }
+  const std::string &path() const { return file.path(); }
   /// Sorted by name.
   const std::vector<TensorInfo> &tensors() const { return list; }
   const TensorInfo *find(std::string_view tensor) const;
@@ -85,19 +106,26 @@ public:
               std::span<uint8_t> out) const;
 
 private:
-  SafetensorsFile() = default;
+  explicit SafetensorsFile(InputFile opened) : file(std::move(opened)) {}
 
-  std::string name;
-  int handle = -1;
+  InputFile file;
   std::vector<TensorInfo> list;
 };
 
+class GgufTensors;
+
 /// The tensors of a folder: `model.safetensors`, or the shards that
-/// `model.safetensors.index.json` names. Immutable; reading is safe from
-/// several threads.
+/// `model.safetensors.index.json` names; a matrix that they keep quantized in
+/// several tensors is one tensor here. Or those of GGUF files, by the same
+/// names. Immutable; reading is safe from several threads.
 class Checkpoint {
 public:
   static Result<Checkpoint> open(const std::string &folder);
+  /// A text model's file and, unless it is empty, the path of its media
+  /// projections' ("mmproj"). `folder` is then that of the first, and the name
+  /// of the second is its path where it lies elsewhere.
+  static Result<Checkpoint> openGguf(const std::string &text,
+                                     const std::string &media);
 
   const std::string &folder() const { return root; }
   /// Names relative to the folder.
@@ -106,24 +134,32 @@ public:
   const std::vector<TensorInfo> &tensors() const { return list; }
   /// Tensors that lie in a shard without being in the index, as "shard: name".
   const std::vector<std::string> &unindexed() const { return extra; }
+  /// What the user should know of how the tensors are quantized.
+  const std::vector<std::string> &remarks() const { return notes; }
   const TensorInfo *find(std::string_view name) const;
   const std::string &fileOf(const TensorInfo &tensor) const {
     return names[tensor.file];
   }
   Status read(const TensorInfo &tensor, uint64_t byteOffset,
               std::span<uint8_t> out) const;
+  /// Null for a folder.
+  const GgufTensors *gguf() const { return ggufTensors.get(); }
 
 private:
   Checkpoint() = default;
   Status openIndex(const std::string &path);
+  Status combineQuantized();
   Status addShard(const std::string &name,
                   std::map<std::string, std::string, std::less<>> &missing);
 
   std::string root;
   std::vector<std::string> names;
   std::vector<SafetensorsFile> shards;
+  /// In place of shards.
+  std::shared_ptr<const GgufTensors> ggufTensors;
   std::vector<TensorInfo> list;
   std::vector<std::string> extra;
+  std::vector<std::string> notes;
 };
 
 } // namespace lapidary

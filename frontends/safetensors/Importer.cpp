@@ -5,14 +5,33 @@
 #include "frontends/safetensors/ModelBuilder.h"
 #include "frontends/safetensors/WeightSymbols.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/Verifier.h"
 
 using namespace mlir;
 using namespace mlir::lap;
 
+FailureOr<ImportedModel>
+mlir::lap::buildModel(MLIRContext *context, lapidary::ModelConfig config,
+                      lapidary::Checkpoint checkpoint) {
+  context->loadDialect<LapDialect, arith::ArithDialect, func::FuncDialect,
+                       math::MathDialect>();
+  auto location = UnknownLoc::get(context);
+  ImportedModel model{
+      std::move(config),
+      std::make_shared<lapidary::Checkpoint>(std::move(checkpoint)),
+      ModuleOp::create(location)};
+  WeightSymbols weights(*model.module, *model.checkpoint);
+  ModelBuilder builder(*model.module, model.config, weights);
+  if (failed(builder.build()) || failed(weights.checkAllUsed(location)) ||
+      failed(verify(*model.module)))
+    return failure();
+  return model;
+}
+
 FailureOr<ImportedModel> mlir::lap::importCheckpoint(MLIRContext *context,
                                                      StringRef folder) {
-  context->loadDialect<LapDialect, func::FuncDialect>();
   auto location = UnknownLoc::get(context);
   lapidary::Result<lapidary::ModelConfig> config =
       lapidary::readModelConfig(folder.str());
@@ -22,15 +41,7 @@ FailureOr<ImportedModel> mlir::lap::importCheckpoint(MLIRContext *context,
       lapidary::Checkpoint::open(folder.str());
   if (!checkpoint.ok())
     return emitError(location) << checkpoint.status().message();
-
-  ImportedModel model{
-      *std::move(config),
-      std::make_shared<lapidary::Checkpoint>(*std::move(checkpoint)),
-      ModuleOp::create(location)};
-  WeightSymbols weights(*model.module, *model.checkpoint);
-  ModelBuilder builder(*model.module, model.config, weights);
-  if (failed(builder.build()) || failed(weights.checkAllUsed(location)) ||
-      failed(verify(*model.module)))
-    return failure();
-  return model;
+  for (const std::string &remark : checkpoint->remarks())
+    emitRemark(location) << remark;
+  return buildModel(context, *std::move(config), *std::move(checkpoint));
 }

@@ -26,4 +26,9 @@ struct ImportedModel {
 FailureOr<ImportedModel> importCheckpoint(MLIRContext *context,
                                           StringRef folder);
 
+/// The module of an opened checkpoint; for importers.
+FailureOr<ImportedModel> buildModel(MLIRContext *context,
+                                    lapidary::ModelConfig config,
+                                    lapidary::Checkpoint checkpoint);
+
 } // namespace mlir::lap

@@ -120,9 +120,14 @@ Value ModelBuilder::embed(Value tokens) {
   // bf16, not 61.97.
   APFloat scale(std::sqrt(double(text.hidden)));
   bool exact;
-  if (auto type = dyn_cast<RankedTensorType>(table.getType()))
-    scale.convert(cast<FloatType>(type.getElementType()).getFloatSemantics(),
-                  APFloat::rmNearestTiesToEven, &exact);
+  // Where the checkpoint's own type is lost, it was bf16.
+  bool lost =
+      table.getDefiningOp<DequantizeOp>() || weights.getCheckpoint().gguf();
+  Type element = lost
+                     ? Type(builder.getBF16Type())
+                     : cast<RankedTensorType>(table.getType()).getElementType();
+  scale.convert(cast<FloatType>(element).getFloatSemantics(),
+                APFloat::rmNearestTiesToEven, &exact);
   scale.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven, &exact);
   return EmbeddingOp::create(builder, activation(tokens, text.hidden), tokens,
                              table, scale);
@@ -210,17 +215,21 @@ Value ModelBuilder::head(Value hidden) {
 
 Value ModelBuilder::weight(ArrayRef<std::string> names,
                            ArrayRef<int64_t> shape) {
-  RankedTensorType type = tensor(shape, builder.getF32Type());
+  Type type = tensor(shape, builder.getF32Type());
   std::string symbol = names.front();
   if (!failed) {
     FailureOr<WeightOp> found = weights.get(names, shape);
     failed = failed || mlir::failed(found);
     if (!failed) {
-      type = cast<RankedTensorType>(found->getType());
+      type = found->getValueType();
       symbol = found->getSymName().str();
     }
   }
-  return GetWeightOp::create(builder, type, symbol);
+  Value value = GetWeightOp::create(builder, type, symbol);
+  if (isa<QuantizedType>(type))
+    value = DequantizeOp::create(builder, tensor(shape, builder.getF32Type()),
+                                 value);
+  return value;
 }
 
 Value ModelBuilder::linear(Value input, ArrayRef<std::string> names,

@@ -1,6 +1,9 @@
 // Finds, checks and counts the tensors that a model uses.
 #include "frontends/safetensors/WeightSymbols.h"
 
+#include "dialects/lap/SchemeLibrary.h"
+#include "frontends/formats/EncodedTensor.h"
+
 using namespace mlir;
 using namespace mlir::lap;
 
@@ -44,7 +47,10 @@ FailureOr<WeightOp> WeightSymbols::get(ArrayRef<std::string> names,
            << ": expected F32, F16 or BF16 " << describeShape(shape)
            << ", found no such tensor";
   auto location = NameLoc::get(StringAttr::get(context, tensor->name));
-  Type element = getElementType(context, tensor->type);
+  bool encoded = !tensor->encoding.empty() && shape.size() == 2;
+  // What is encoded has no type of its own; the reference computes in bf16.
+  Type element = encoded ? Type(BFloat16Type::get(context))
+                         : getElementType(context, tensor->type);
   if (!element || ArrayRef(tensor->shape) != shape)
     return emitError(location)
            << checkpoint.folder() << "/" << checkpoint.fileOf(*tensor)
@@ -52,11 +58,35 @@ FailureOr<WeightOp> WeightSymbols::get(ArrayRef<std::string> names,
            << describeShape(shape) << ", found "
            << lapidary::describeTensor(*tensor);
   WeightOp &weight = made[tensor->name];
-  if (!weight)
-    weight = WeightOp::create(
-        symbols, location, tensor->name, RankedTensorType::get(shape, element),
-        checkpoint.fileOf(*tensor), tensor->offset, /*stored=*/TypeAttr());
+  if (weight)
+    return weight;
+  TypeAttr stored;
+  if (encoded) {
+    FailureOr<SchemeOp> scheme = addEncodedScheme(*tensor, location);
+    if (failed(scheme))
+      return failure();
+    stored = TypeAttr::get(QuantizedType::get(
+        context, shape, FlatSymbolRefAttr::get(context, scheme->getSymName())));
+  }
+  weight = WeightOp::create(symbols, location, tensor->name,
+                            RankedTensorType::get(shape, element),
+                            checkpoint.fileOf(*tensor), tensor->offset, stored);
   return weight;
+}
+
+FailureOr<SchemeOp>
+WeightSymbols::addEncodedScheme(const lapidary::TensorInfo &tensor,
+                                Location location) {
+  auto name = lapidary::getEncodedScheme(tensor);
+  if (!name.ok())
+    return emitError(location)
+           << checkpoint.folder() << ": " << name.status().message();
+  StringRef text = lapidary::getEncodedSchemeText(tensor);
+  auto scheme = text.empty() ? loadScheme(symbols.getContext(), *name)
+                             : parseScheme(symbols.getContext(), text, *name);
+  if (failed(scheme))
+    return failure();
+  return addScheme(module, getScheme(**scheme));
 }
 
 LogicalResult WeightSymbols::checkAllUsed(Location location) const {

@@ -14,12 +14,13 @@ namespace mlir::lap {
 class WeightSymbols {
 public:
   WeightSymbols(ModuleOp module, const lapidary::Checkpoint &checkpoint)
-      : checkpoint(checkpoint),
+      : module(module), checkpoint(checkpoint),
         symbols(OpBuilder::atBlockBegin(module.getBody())) {}
 
   /// The symbol of the tensor that has one of these names (which are the names
   /// that its releases gave it). A missing tensor, another shape and a type
-  /// that is no plain float are errors.
+  /// that is no plain float are errors. A matrix that the checkpoint has
+  /// quantized is stored in the scheme that holds it as it is.
   FailureOr<WeightOp> get(ArrayRef<std::string> names, ArrayRef<int64_t> shape);
 
   /// An error if the checkpoint has a tensor that nothing asked for: the model
@@ -29,7 +30,14 @@ public:
   /// Where symbols are made, in the order of first use.
   OpBuilder &builder() { return symbols; }
 
+  const lapidary::Checkpoint &getCheckpoint() const { return checkpoint; }
+
 private:
+  /// The scheme of a tensor with an encoding, in the module.
+  FailureOr<SchemeOp> addEncodedScheme(const lapidary::TensorInfo &tensor,
+                                       Location location);
+
+  ModuleOp module;
   const lapidary::Checkpoint &checkpoint;
   OpBuilder symbols;
   llvm::StringMap<WeightOp> made;

@@ -61,6 +61,7 @@ public:
   Status check() {
     LAPIDARY_TRY(checkSegments());
     LAPIDARY_TRY(checkModel());
+    LAPIDARY_TRY(checkSchemes());
     LAPIDARY_TRY(checkWeights());
     LAPIDARY_TRY(checkCaches());
     LAPIDARY_TRY(validateTargets(program));
@@ -70,6 +71,8 @@ public:
 private:
   Status checkSegments();
   Status checkModel();
+  Status checkSchemes();
+  bool hasScheme(std::string_view name) const;
   Status checkWeights();
   Status checkCaches();
   Status checkSelfTests();
@@ -189,6 +192,30 @@ Status Validator::checkModel() {
   return {};
 }
 
+bool Validator::hasScheme(std::string_view name) const {
+  if (!program.schemes())
+    return false;
+  return std::ranges::any_of(*program.schemes(), [&](const auto *scheme) {
+    return scheme->name()->string_view() == name;
+  });
+}
+
+Status Validator::checkSchemes() {
+  UniqueNames names;
+  if (!program.schemes())
+    return {};
+  // Far above what a checkpoint of mixed types has.
+  constexpr uint32_t maxSchemes = 1024;
+  if (program.schemes()->size() > maxSchemes)
+    return invalidData(concat("the program has ", program.schemes()->size(),
+                              " schemes, expected at most ", maxSchemes));
+  for (const schema::Scheme *scheme : *program.schemes()) {
+    LAPIDARY_TRY(checkName(scheme->name(), "a scheme"));
+    names.add(scheme->name());
+  }
+  return names.check("schemes");
+}
+
 Status Validator::checkWeights() {
   UniqueNames names;
   for (uint32_t index = 0; index < program.weights()->size(); ++index) {
@@ -209,16 +236,17 @@ Status Validator::checkWeights() {
         return invalidData(
             concat(what, " has a dimension of ", size,
                    " in its shape, which is below 1 or too large"));
-    // Layouts may pad, so these are lower bounds; schemes that are not listed
-    // are the compiler's own affair.
+    // Layouts may pad, so these are lower bounds; how many bits a quantized
+    // weight has is the compiler's own affair, but it has one at least.
     std::string_view scheme = weight.scheme()->string_view();
-    uint64_t least = 0;
+    uint64_t least = uint64_t(elements) / 8;
     if (scheme == "f32")
       least = uint64_t(elements) * 4;
     else if (scheme == "bf16" || scheme == "f16")
       least = uint64_t(elements) * 2;
-    else if (scheme == "q8_0") // 32 codes of a byte and an f16 scale
-      least = uint64_t(elements) / 32 * 34;
+    else if (!hasScheme(scheme))
+      return invalidData(concat(what, " is stored in the scheme \"", scheme,
+                                "\", which the program does not have"));
     uint64_t size = program.segments()->Get(weight.segment())->size();
     if (size < least)
       return invalidData(concat(what, " needs at least ", least, " bytes as ",

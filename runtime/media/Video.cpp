@@ -90,6 +90,22 @@ Status addFrame(Video &video, Image image, double seconds, int64_t &bytes,
   return {};
 }
 
+/// `name` is what messages call the clip.
+Result<Video> readPictures(std::span<const std::string> paths,
+                           const VideoOptions &options,
+                           const std::string &name) {
+  double rate = options.framesPerSecond > 0 ? options.framesPerSecond : 1;
+  Video video;
+  int64_t bytes = 0;
+  for (int64_t index :
+       sampleFrames(static_cast<int64_t>(paths.size()), options.maxFrames)) {
+    Image image = LAPIDARY_TRY(readImage(paths[static_cast<size_t>(index)]));
+    LAPIDARY_TRY(
+        addFrame(video, std::move(image), double(index) / rate, bytes, name));
+  }
+  return video;
+}
+
 Result<Video> readFolder(const std::string &path, const VideoOptions &options) {
   std::unique_ptr<DIR, int (*)(DIR *)> folder(opendir(path.c_str()), closedir);
   if (!folder)
@@ -105,18 +121,9 @@ Result<Video> readFolder(const std::string &path, const VideoOptions &options) {
     return invalidData(message(path, "expected frames (.png, .jpg, .jpeg or "
                                      ".webp) in the folder, found none"));
   std::sort(names.begin(), names.end(), comesBefore);
-
-  double rate = options.framesPerSecond > 0 ? options.framesPerSecond : 1;
-  Video video;
-  int64_t bytes = 0;
-  for (int64_t index :
-       sampleFrames(static_cast<int64_t>(names.size()), options.maxFrames)) {
-    Image image =
-        LAPIDARY_TRY(readImage(path + "/" + names[static_cast<size_t>(index)]));
-    LAPIDARY_TRY(
-        addFrame(video, std::move(image), double(index) / rate, bytes, path));
-  }
-  return video;
+  for (std::string &name : names)
+    name = path + "/" + name;
+  return readPictures(names, options, path);
 }
 
 struct VideoModule {
@@ -217,10 +224,7 @@ Result<Video> readFile(const std::string &path, const VideoOptions &options) {
   return video;
 }
 
-} // namespace
-
-Result<Video> lapidary::readVideo(const std::string &path,
-                                  const VideoOptions &options) {
+Status checkOptions(const std::string &path, const VideoOptions &options) {
   if (!std::isfinite(options.framesPerSecond) || options.framesPerSecond < 0)
     return invalidArgument(message(
         path, "expected a number of frames a second of 0 or more, found " +
@@ -229,6 +233,22 @@ Result<Video> lapidary::readVideo(const std::string &path,
     return invalidArgument(
         message(path, "expected a limit of 1 frame or more, found " +
                           std::to_string(options.maxFrames)));
+  return {};
+}
+
+} // namespace
+
+Result<Video> lapidary::readFrames(std::span<const std::string> paths,
+                                   const VideoOptions &options) {
+  if (paths.empty())
+    return invalidArgument("a video without frames was asked for");
+  LAPIDARY_TRY(checkOptions(paths[0], options));
+  return readPictures(paths, options, paths[0]);
+}
+
+Result<Video> lapidary::readVideo(const std::string &path,
+                                  const VideoOptions &options) {
+  LAPIDARY_TRY(checkOptions(path, options));
   if (path.empty() || path.find('\0') != std::string::npos)
     return invalidArgument(message(path, "not a file name"));
   struct stat info;

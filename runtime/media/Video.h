@@ -4,6 +4,9 @@
 
 #include "runtime/media/Image.h"
 
+#include <span>
+#include <string>
+
 namespace lapidary {
 
 struct Video {
@@ -27,5 +30,10 @@ struct VideoOptions {
 /// first one is read: it brings FFmpeg, and that alone takes longer to load
 /// than a short answer takes to compute.
 Result<Video> readVideo(const std::string &path, const VideoOptions &options);
+
+/// A clip whose frames are the pictures `paths`, in this order; they are taken
+/// as those of a folder are.
+Result<Video> readFrames(std::span<const std::string> paths,
+                         const VideoOptions &options);
 
 } // namespace lapidary

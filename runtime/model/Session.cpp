@@ -273,13 +273,15 @@ Status Session::runChunk(std::span<const int32_t> tokens,
                : static_cast<int32_t>(past + static_cast<int64_t>(index) + 1);
   }
   Step step{.tokens = static_cast<int64_t>(tokens.size()), .past = past};
-  return runner->run(prefillEntry.index, step, prefillEntry.inputs,
-                     prefillEntry.outputs, cancel);
+  hiddenRows = 0;
+  LAPIDARY_TRY(runner->run(prefillEntry.index, step, prefillEntry.inputs,
+                           prefillEntry.outputs, cancel));
+  hiddenRows = step.tokens;
+  return {};
 }
 
-Status Session::runLogits(int64_t row, int64_t rows, float *out) {
-  const void *input =
-      hiddenBuffer.as<float>() + row * file->program().model()->hidden();
+Status Session::runLogits(const float *hidden, int64_t rows, float *out) {
+  const void *input = hidden;
   void *output = out;
   return runner->run(logitsEntry.index, {.tokens = rows, .past = past},
                      {&input, 1}, {&output, 1}, cancel);
@@ -290,19 +292,23 @@ Status Session::runLogits(int64_t row, int64_t rows, float *out) {
 Status Session::reportLogits(int64_t begin, int64_t end,
                              const LogitsCallback &onLogits, int64_t firstRow,
                              bool last) {
-  int64_t vocabulary = file->program().model()->vocabulary();
+  int64_t vocabulary = file->program().model()->vocabulary(),
+          hidden = file->program().model()->hidden();
+  const float *states = hiddenBuffer.as<float>();
   if (onLogits) {
     int64_t most = std::min(logitsEntry.maxTokens, plan.chunk);
     for (int64_t row = std::max(begin, firstRow); row < end; row += most) {
       int64_t rows = std::min(most, end - row);
-      LAPIDARY_TRY(runLogits(row - begin, rows, batchBuffer.as<float>()));
+      LAPIDARY_TRY(runLogits(states + (row - begin) * hidden, rows,
+                             batchBuffer.as<float>()));
       for (int64_t index = 0; index < rows; ++index)
         LAPIDARY_TRY(
             onLogits(row + index, {batchBuffer.as<float>() + index * vocabulary,
                                    size_t(vocabulary)}));
     }
   }
-  return last ? runLogits(end - begin - 1, 1, logitsBuffer.as<float>())
+  return last ? runLogits(states + (end - begin - 1) * hidden, 1,
+                          logitsBuffer.as<float>())
               : Status();
 }
 
@@ -317,6 +323,7 @@ Status Session::decode(int32_t token) {
         concat("the context of ", plan.context, " positions is full"));
   LAPIDARY_TRY(ready());
   hasLogits = false;
+  hiddenRows = 0;
   tokenBuffer.as<int32_t>()[0] = token;
   LAPIDARY_TRY(runner->run(decodeEntry.index, {.tokens = 1, .past = past},
                            decodeEntry.inputs, decodeEntry.outputs, cancel));
@@ -333,8 +340,34 @@ std::span<const float> Session::logits() const {
           static_cast<size_t>(file->program().model()->vocabulary())};
 }
 
+std::span<const float> Session::hiddenStates() const {
+  return {hiddenBuffer.as<float>(),
+          static_cast<size_t>(hiddenRows * file->program().model()->hidden())};
+}
+
+Status Session::computeLogits(std::span<const float> hidden,
+                              std::span<float> logits) {
+  const schema::Model &model = *file->program().model();
+  const auto width = static_cast<size_t>(model.hidden()),
+             vocabulary = static_cast<size_t>(model.vocabulary());
+  const size_t rows = hidden.size() / width;
+  if (rows == 0 || hidden.size() % width != 0 ||
+      logits.size() / vocabulary != rows || logits.size() % vocabulary != 0)
+    return invalidArgument(concat(hidden.size(), " hidden values and ",
+                                  logits.size(), " logits, expected ", width,
+                                  " and ", vocabulary, " for each row"));
+  LAPIDARY_TRY(ready());
+  const auto most =
+      static_cast<size_t>(std::min(logitsEntry.maxTokens, plan.chunk));
+  for (size_t row = 0; row < rows; row += most)
+    LAPIDARY_TRY(runLogits(hidden.data() + row * width,
+                           static_cast<int64_t>(std::min(most, rows - row)),
+                           logits.data() + row * vocabulary));
+  return {};
+}
+
 void Session::reset() {
-  past = 0;
+  past = hiddenRows = 0;
   hasLogits = endsInBlock = false;
   runner->clearCaches();
 }

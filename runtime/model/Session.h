@@ -108,6 +108,13 @@ public:
   /// Logits of the last position, one a vocabulary entry; empty before the
   /// first step.
   std::span<const float> logits() const;
+  /// What the model's last layer gave for each token of the last prefill step,
+  /// f32[T, hidden]: of the whole prompt, if that was no longer than a chunk.
+  /// Empty after a decode; valid until the next step.
+  std::span<const float> hiddenStates() const;
+  /// Rows of hidden states to logits f32[T, vocabulary]. The rows may be copies
+  /// that were taken from an earlier step; the state stays as it is.
+  Status computeLogits(std::span<const float> hidden, std::span<float> logits);
   /// Tokens in the state.
   int64_t position() const { return past; }
   int64_t context() const { return plan.context; }
@@ -147,7 +154,7 @@ private:
   /// `media`.
   Status runChunk(std::span<const int32_t> tokens,
                   std::span<const float *const> &media);
-  Status runLogits(int64_t row, int64_t rows, float *out);
+  Status runLogits(const float *hidden, int64_t rows, float *out);
   Status reportLogits(int64_t begin, int64_t end,
                       const LogitsCallback &onLogits, int64_t firstRow,
                       bool last);
@@ -165,6 +172,8 @@ private:
   ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
       hiddenBuffer, logitsBuffer, batchBuffer;
   int64_t past = 0;
+  /// Rows of hiddenBuffer that the last step filled.
+  int64_t hiddenRows = 0;
   bool takesMedia = false;
   bool hasLogits = false;
   /// Whether the state's last token is of a block, which no later prompt may

@@ -87,7 +87,7 @@ createTargetMachine(const CpuVariant &variant) {
     return nullptr;
   llvm::TargetOptions options;
   return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
-      triple, variant.cpu, "", options, llvm::Reloc::PIC_,
+      triple, variant.cpu, variant.extra, options, llvm::Reloc::PIC_,
       llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
 }
 
@@ -105,7 +105,7 @@ cpu::translateToLlvm(ModuleOp kernels, const CpuVariant &variant,
     return kernels.emitError("no LLVM IR or no LLVM backend for x86-64");
   module->setTargetTriple(machine->getTargetTriple());
   module->setDataLayout(machine->createDataLayout());
-  std::string width = std::to_string(variant.vectorBits);
+  std::string width = std::to_string(variant.blocking.vectorBits);
   for (llvm::Function &function : *module) {
     if (function.isDeclaration())
       continue;

@@ -1,10 +1,6 @@
 // Kernels whose tile is a token: embedding, residual + norm, and the middle of
 // the patch projection.
-#include "targets/cpu/KernelEmitter.h"
-
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "targets/cpu/SchemeDecoder.h"
 
 using namespace mlir;
 using namespace mlir::lap;
@@ -14,92 +10,51 @@ static int64_t getWidth(Value activation) {
   return cast<RankedTensorType>(activation.getType()).getDimSize(1);
 }
 
-/// `units` groups of row `row` in tile `tileAt` (bytes), from group `unit` on,
-/// as values in column order. A row's groups lie 64 bytes apart.
-static Value gatherRow(KernelEmitter &e, Buffer bytes,
-                       const RowTileLayout &layout, Value tileAt, Value row,
-                       Value unit, int64_t units) {
-  Value first = e.add(tileAt, e.mul(e.add(e.mul(unit, 16), row), 4));
-  auto i32 = e.getI32Type();
-  // Each group is one 4-byte load: a gather instruction is no faster.
-  Value gathered = arith::ConstantOp::create(
-      e, DenseElementsAttr::get(VectorType::get({units}, i32),
-                                e.getI32IntegerAttr(0)));
-  for (int64_t i = 0; i < units; ++i) {
-    Value word = vector::LoadOp::create(
-        e, VectorType::get({4}, e.getI8Type()), bytes.memref,
-        e.add(first, i * RowTileLayout::tileRows * RowTileLayout::groupBytes));
-    word = vector::BitCastOp::create(e, VectorType::get({1}, i32), word);
-    Value scalar = vector::ExtractOp::create(e, word, ArrayRef<int64_t>{0});
-    gathered =
-        vector::InsertOp::create(e, scalar, gathered, ArrayRef<int64_t>{i});
-  }
-  int64_t columns = units * layout.groupColumns;
-  Value codes = vector::BitCastOp::create(
-      e, VectorType::get({columns}, layout.codeType), gathered);
-  if (layout.codeType.isF32())
-    return codes;
-  if (layout.codeType.isInteger())
-    return arith::SIToFPOp::create(e, e.vectorType(columns), codes);
-  return arith::ExtFOp::create(e, e.vectorType(columns), codes);
-}
-
 FailureOr<KernelInfo> cpu::emitEmbed(KernelEmitter &e, EmbedOp op) {
-  FailureOr<RowTileLayout> layout =
-      getRowTileLayout(op.getTable().getType(), op);
-  if (failed(layout))
+  FailureOr<SchemeDecoder> decoder =
+      SchemeDecoder::create(e, op.getTable().getType(), op);
+  if (failed(decoder))
     return failure();
+  const RowTileLayout &layout = decoder->getLayout();
   Buffer ids = e.getBuffer(op.getIds()), table = e.getBuffer(op.getTable());
   Buffer out = e.getResultBuffer(op.getResult());
-  int64_t width = layout->columns;
+  int64_t width = layout.columns;
   float scale = op.getScale().convertToFloat();
-  // A run is a whole block where there are scales, else a vector's worth.
-  int64_t runColumns = layout->blockColumns
-                           ? layout->blockColumns
-                           : KernelEmitter::lanes * layout->groupColumns;
+  int64_t span = decoder->getSpanColumns(8, 32);
+  // A token's row lies in a lane of its tile's 16: the tile is decoded, some
+  // columns at a time, into scratch memory, and the lane is taken from there.
+  Buffer lines = e.getScratch();
 
   auto embedToken = [&](Value token) {
     Value id = e.loadIndex(ids, token);
-    Value tile = e.div(id, RowTileLayout::tileRows);
     Value row = e.rem(id, RowTileLayout::tileRows);
-    Value tileAt = e.mul(tile, layout->tileBytes);
-    auto run = [&](Value firstColumn, int64_t columns) {
-      int64_t units = llvm::divideCeil(columns, layout->groupColumns);
-      Value unit = e.div(firstColumn, layout->groupColumns);
-      Value values = gatherRow(e, table, *layout, tileAt, row, unit, units);
-      int64_t padded = units * layout->groupColumns;
-      Value factor = e.constantF32(scale);
-      if (layout->blockColumns) {
-        int64_t scaleBytes = layout->scaleType.getIntOrFloatBitWidth() / 8;
-        Value block = e.div(firstColumn, layout->blockColumns);
-        Value at =
-            e.add(tileAt,
-                  e.add(e.mul(e.add(e.mul(block, RowTileLayout::tileRows), row),
-                              scaleBytes),
-                        layout->scaleOffset));
-        Value bits = vector::LoadOp::create(
-            e, VectorType::get({scaleBytes}, e.getI8Type()), table.memref, at);
-        bits = vector::BitCastOp::create(
-            e, VectorType::get({1}, layout->scaleType), bits);
-        Value blockScale =
-            vector::ExtractOp::create(e, bits, ArrayRef<int64_t>{0});
-        if (!layout->scaleType.isF32())
-          blockScale = arith::ExtFOp::create(e, e.getF32Type(), blockScale);
-        factor = e.mulF(factor, blockScale);
+    Value tileAt = e.mul(e.div(id, RowTileLayout::tileRows), layout.tileBytes);
+    Stream stream{table, tileAt};
+    Value outAt = e.mul(token, width);
+    auto embedSpan = [&](const SchemeDecoder::Group &group, Value column,
+                         int64_t count) {
+      SmallVector<Value> values =
+          decoder->getValues(stream, column, count, span);
+      for (auto [i, value] : llvm::enumerate(values))
+        e.store(decoder->getWeight(group, value), lines,
+                e.index(i * KernelEmitter::lanes));
+      for (int64_t i = 0; i < count; ++i) {
+        Value lane = e.loadScalar(lines, e.add(row, i * KernelEmitter::lanes));
+        e.storeScalar(e.mulF(lane, e.constantF32(scale)), out,
+                      e.add(outAt, e.add(column, i)));
       }
-      values = e.mulF(values, e.broadcast(factor, padded));
-      Value at = e.add(e.mul(token, width), firstColumn);
-      if (padded != columns)
-        values = vector::ExtractStridedSliceOp::create(
-            e, values, ArrayRef<int64_t>{0}, ArrayRef<int64_t>{columns},
-            ArrayRef<int64_t>{1});
-      vector::StoreOp::create(e, values, out.memref, at);
     };
-    int64_t whole = width / runColumns * runColumns;
-    e.loop(e.index(0), e.index(whole), runColumns,
-           [&](Value column) { run(column, runColumns); });
-    if (whole < width)
-      run(e.index(whole), width - whole);
+    decoder->walkGroups(
+        stream, {},
+        [&](ArrayRef<SchemeDecoder::Group> groups, Value first, int64_t count,
+            ValueRange) {
+          int64_t whole = count / span * span;
+          e.loop(first, e.add(first, whole), span,
+                 [&](Value at) { embedSpan(groups[0], at, span); });
+          if (whole < count)
+            embedSpan(groups[0], e.add(first, whole), count - whole);
+          return SmallVector<Value>();
+        });
   };
 
   e.loopTiles([&](Value token) {
@@ -119,7 +74,8 @@ FailureOr<KernelInfo> cpu::emitEmbed(KernelEmitter &e, EmbedOp op) {
       });
     });
   });
-  return KernelInfo{{0, 1}, {2 * width, 0}, {0, 0}};
+  int64_t lineBytes = KernelEmitter::lanes * sizeof(float);
+  return KernelInfo{{0, 1}, {32 * width, 0}, {span * lineBytes, 0}};
 }
 
 KernelInfo cpu::emitResidualNorm(KernelEmitter &e, ResidualNormOp op) {

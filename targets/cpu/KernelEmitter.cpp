@@ -129,11 +129,11 @@ std::pair<Buffer, Buffer> KernelEmitter::getCache(Value cache) const {
           self->makeBuffer(found->second[1], f16)};
 }
 
-Buffer KernelEmitter::getScratch(int64_t byteOffset) {
+Buffer KernelEmitter::getScratch(int64_t byteOffset, bool words) {
   Value at = LLVM::GEPOp::create(
       *this, scratchPointer.getType(), getI8Type(), scratchPointer,
       ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(byteOffset)});
-  return makeBuffer(at, getF32Type());
+  return makeBuffer(at, words ? Type(getI32Type()) : Type(getF32Type()));
 }
 
 Value KernelEmitter::index(int64_t value) {
@@ -212,7 +212,7 @@ static Type withElement(Type type, Type element) {
 
 Value KernelEmitter::widen(Value bits, Type element) {
   Type f32 = withElement(bits.getType(), getF32Type());
-  if (element.isF32())
+  if (element.isF32() || element.isInteger(32))
     return bits;
   if (element.isF16()) {
     Value half = arith::BitcastOp::create(
@@ -229,9 +229,9 @@ Value KernelEmitter::widen(Value bits, Type element) {
 }
 
 Value KernelEmitter::narrow(Value value, Type element) {
-  if (element.isF32())
+  if (element.isF32() || element.isInteger(32))
     return value;
-  assert(element.isF16() && "only f32 and f16 are written");
+  assert(element.isF16() && "only f32, i32 and f16 are written");
   Value half = arith::TruncFOp::create(
       *this, withElement(value.getType(), element), value);
   return arith::BitcastOp::create(

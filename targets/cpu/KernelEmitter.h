@@ -20,6 +20,10 @@ struct Variant {
   int64_t tokenBlock;
   /// Row tiles (16 rows) whose accumulators are kept at once.
   int64_t rowTiles;
+  /// Width of the registers.
+  unsigned vectorBits;
+  /// Whether an instruction sums products of bytes (AVX-512 VNNI).
+  bool dotProducts = false;
 };
 
 /// A kernel operand as a one-dimensional memref. 16-bit floats are kept as i16:
@@ -47,8 +51,8 @@ public:
   /// The buffer that a result of the kernel's op is written to.
   Buffer getResultBuffer(Value result) const;
   std::pair<Buffer, Buffer> getCache(Value cache) const;
-  /// Scratch memory from `byteOffset` on, as f32.
-  Buffer getScratch(int64_t byteOffset = 0);
+  /// Scratch memory from `byteOffset` on, as f32 or i32.
+  Buffer getScratch(int64_t byteOffset = 0, bool words = false);
 
   Value getTileBegin() const { return tileBegin; }
   Value getTileEnd() const { return tileEnd; }
@@ -148,6 +152,8 @@ private:
 /// Emits the body of the kernel for its op; says how it is to be called.
 FailureOr<KernelInfo> emitKernel(KernelEmitter &emitter, Operation *op);
 
+/// Whether a linear kernel multiplies this weight's codes as integers.
+bool usesIntegers(FusedLinearOp op, Value weight);
 FailureOr<KernelInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
 FailureOr<KernelInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
 KernelInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);

@@ -48,6 +48,52 @@ FailureOr<KernelInfo> cpu::emitKernel(KernelEmitter &emitter, Operation *op) {
 
 namespace {
 
+/// math.exp2 %x : vector<16xf32>
+/// becomes 2^n exp((x - n) ln 2) with the nearest integer n: exact for
+/// integers. The power is a product of two, so that results may be denormal.
+struct ExpandExp2 : OpRewritePattern<math::Exp2Op> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(math::Exp2Op op,
+                                PatternRewriter &rewriter) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    if (!type || !type.getElementType().isF32())
+      return rewriter.notifyMatchFailure(op, "is no vector of f32");
+    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    VectorType words = type.clone(rewriter.getI32Type());
+    auto number = [&](float value) -> Value {
+      return arith::ConstantOp::create(b, DenseElementsAttr::get(type, value));
+    };
+    auto word = [&](int32_t value) -> Value {
+      return arith::ConstantOp::create(b, DenseElementsAttr::get(words, value));
+    };
+    // Outside, the result is 0 or infinity.
+    constexpr float least = -160, most = 129, ln2 = 0.69314718F;
+    Value x = arith::MaximumFOp::create(b, op.getOperand(), number(least));
+    x = arith::MinimumFOp::create(b, x, number(most));
+    Value whole = math::RoundEvenOp::create(b, x);
+    Value rest = arith::SubFOp::create(b, x, whole);
+    Value result =
+        math::ExpOp::create(b, arith::MulFOp::create(b, rest, number(ln2)));
+    // Of NaN the exponent does not matter, but it must not be poison.
+    Value ordered =
+        arith::CmpFOp::create(b, arith::CmpFPredicate::ORD, whole, whole);
+    Value safe = arith::SelectOp::create(b, ordered, whole, number(0));
+    Value exponent = arith::FPToSIOp::create(b, words, safe);
+    Value half = arith::ShRSIOp::create(b, exponent, word(1));
+    Value other = arith::SubIOp::create(b, exponent, half);
+    constexpr int32_t bias = 127, mantissaBits = 23;
+    for (Value part : {half, other}) {
+      Value bits = arith::ShLIOp::create(
+          b, arith::AddIOp::create(b, part, word(bias)), word(mantissaBits));
+      result = arith::MulFOp::create(b, result,
+                                     arith::BitcastOp::create(b, type, bits));
+    }
+    rewriter.replaceOp(op, result);
+    return success();
+  }
+};
+
 struct LowerKernelsToCpuPass
     : cpu::impl::LowerKernelsToCpuPassBase<LowerKernelsToCpuPass> {
   using LowerKernelsToCpuPassBase::LowerKernelsToCpuPassBase;
@@ -55,8 +101,8 @@ struct LowerKernelsToCpuPass
   void runOnOperation() override {
     const CpuVariant *found = findVariant(variant);
     if (!found) {
-      getOperation().emitError()
-          << "unknown variant '" << variant << "', expected avx2 or avx512";
+      getOperation().emitError() << "unknown variant '" << variant
+                                 << "', expected avx2, avx512 or vnni";
       return signalPassFailure();
     }
     for (KernelOp kernel :
@@ -71,6 +117,7 @@ struct LowerKernelsToCpuPass
          llvm::make_early_inc_range(getOperation().getOps<SchemeOp>()))
       scheme.erase();
     RewritePatternSet patterns(&getContext());
+    patterns.add<ExpandExp2>(&getContext());
     populateMathPolynomialApproximationPatterns(
         patterns, [](StringRef name) { return name == "math.exp"; });
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))

@@ -9,16 +9,34 @@ using namespace mlir::lap::cpu;
 static constexpr StringRef avx512Features[] = {
     "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl",
     "avx2",    "fma",      "f16c",     "bmi2"};
+static constexpr StringRef vnniFeatures[] = {
+    "avx512vnni", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
 static constexpr StringRef avx2Features[] = {"avx2", "fma", "f16c", "bmi2"};
 
 ArrayRef<CpuVariant> cpu::getX86Variants() {
   // 12 tokens x 2 row tiles fill 24 of the 32 registers of AVX-512 with sums;
   // 6 tokens x 16 rows (two registers) fill 12 of AVX2's 16.
   static const CpuVariant variants[] = {
-      {{"avx512", 12, 2}, "x86-64-v4", avx512Features, 512},
-      {{"avx2", 6, 1}, "x86-64-v3", avx2Features, 256},
+      {{"vnni", 12, 2, 512, true}, "x86-64-v4", vnniFeatures, "+avx512vnni"},
+      {{"avx512", 12, 2, 512}, "x86-64-v4", avx512Features},
+      {{"avx2", 6, 1, 256}, "x86-64-v3", avx2Features},
   };
   return variants;
+}
+
+/// Only sums of products of integers are what VNNI is for.
+bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
+  if (!variant.blocking.dotProducts)
+    return true;
+  return kernels
+      .walk([](FusedLinearOp op) {
+        for (Value weight : op.getWeights())
+          if (usesIntegers(op, weight))
+            return WalkResult::interrupt();
+        return WalkResult::advance();
+      })
+      .wasInterrupted();
 }
 
 const CpuVariant *cpu::findVariant(StringRef name) {

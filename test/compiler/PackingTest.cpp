@@ -1,7 +1,9 @@
-// The bytes that weights become: the rows16 layout, the encoding of blocks,
-// values that are not finite, and rope tables.
+// The bytes that weights become: the rows16 layout, values that are not finite,
+// and rope tables.
+#include "compiler/SourceFormat.h"
 #include "compiler/WeightPacking.h"
 #include "compiler/WeightWriter.h"
+#include "dialects/lap/SchemeLibrary.h"
 
 #include "mlir/AsmParser/AsmParser.h"
 #include "mlir/Parser/Parser.h"
@@ -20,21 +22,17 @@ class Packing : public testing::Test {
 protected:
   Packing() {
     context.loadDialect<LapDialect>();
-    schemes = parseSourceString<ModuleOp>(
-        "lap.scheme @half {block = 32, codes = i8, scale = f16}\n"
-        "lap.scheme @single {block = 8, codes = i8, scale = f32}",
-        ParserConfig(&context));
+    empty = ModuleOp::create(UnknownLoc::get(&context));
   }
-  RowTileLayout getLayout(const std::string &type) {
-    return *getRowTileLayout(parseType(type, &context),
-                             &schemes->getBody()->front());
+  RowTileLayout getLayout(const std::string &tensor) {
+    return *getRowTileLayout(parseType(tensor, &context), *empty);
   }
   static std::string shape(int64_t rows, int64_t columns) {
     return std::to_string(rows) + "x" + std::to_string(columns);
   }
 
   MLIRContext context;
-  OwningOpRef<ModuleOp> schemes;
+  OwningOpRef<ModuleOp> empty;
 };
 
 struct Size {
@@ -47,12 +45,9 @@ constexpr Size sizes[] = {{1, 1},  {3, 5},  {15, 2}, {16, 4},
 TEST_F(Packing, PlainTilesByteForByte) {
   struct Format {
     const char *name;
-    SourceFormat format;
     int64_t bytes;
   };
-  for (Format format : {Format{"f32", SourceFormat::F32, 4},
-                        Format{"f16", SourceFormat::F16, 2},
-                        Format{"bf16", SourceFormat::BF16, 2}})
+  for (Format format : {Format{"f32", 4}, Format{"f16", 2}, Format{"bf16", 2}})
     for (Size size : sizes) {
       std::string type =
           "tensor<" + shape(size.rows, size.columns) + "x" + format.name + ">";
@@ -75,128 +70,123 @@ TEST_F(Packing, PlainTilesByteForByte) {
                  column % group * format.bytes + byte] =
                 source[(row * size.columns + column) * format.bytes + byte];
       std::vector<uint8_t> got(layout.getBytes(), 0xcc);
-      packTiles(layout, format.format, source.data(), size.rows, layout.tiles,
-                got.data());
+      packFloatTiles(layout, source.data(), size.rows, layout.tiles,
+                     got.data());
       EXPECT_EQ(got, want);
     }
 }
 
-// A quantized tile: codes of four columns side by side, then the scales of 16
-// rows for each block. Rows and columns of the padding have codes of 0.
-TEST_F(Packing, QuantizedTilesByteForByte) {
-  std::mt19937 random(7);
-  std::normal_distribution<float> normal(0, 1);
-  for (bool half : {true, false})
-    for (Size size : sizes) {
-      std::string type = "!lap.quantized<" + shape(size.rows, size.columns) +
-                         (half ? ", @half>" : ", @single>");
-      SCOPED_TRACE(type);
-      RowTileLayout layout = getLayout(type);
-      int64_t block = half ? 32 : 8, scaleBytes = half ? 2 : 4;
-      int64_t blocks = (size.columns + block - 1) / block;
-      int64_t columns = blocks * block, tiles = (size.rows + 15) / 16;
-      int64_t scaleOffset = columns * 16;
-      int64_t tileBytes =
-          scaleOffset + (blocks * 16 * scaleBytes + 63) / 64 * 64;
-      ASSERT_EQ(layout.getBytes(), tiles * tileBytes);
-
-      std::vector<float> values(size.rows * size.columns);
-      for (float &value : values)
-        value = normal(random);
-      std::vector<uint8_t> want(tiles * tileBytes, 0);
-      for (int64_t row = 0; row < size.rows; ++row)
-        for (int64_t b = 0; b < blocks; ++b) {
-          std::vector<float> padded(block, 0);
-          int64_t count = std::min(block, size.columns - b * block);
-          std::copy_n(values.begin() + row * size.columns + b * block, count,
-                      padded.begin());
-          std::vector<int8_t> codes(block);
-          float scale = encodeBlock(padded.data(), block, half, codes.data());
-          uint8_t *tile = want.data() + row / 16 * tileBytes;
-          for (int64_t i = 0; i < block; ++i) {
-            int64_t column = b * block + i;
-            tile[(column / 4 * 16 + row % 16) * 4 + column % 4] = codes[i];
-          }
-          uint16_t bits = floatToHalf(scale);
-          const void *stored = half ? static_cast<void *>(&bits) : &scale;
-          std::memcpy(tile + scaleOffset + (b * 16 + row % 16) * scaleBytes,
-                      stored, scaleBytes);
-        }
-      std::vector<uint8_t> got(layout.getBytes(), 0xcc);
-      packTiles(layout, SourceFormat::F32,
-                reinterpret_cast<const uint8_t *>(values.data()), size.rows,
-                layout.tiles, got.data());
-      EXPECT_EQ(got, want);
-    }
+/// Adds `bits` bits of a value at a bit of a tile.
+void addBits(std::vector<uint8_t> &tile, int64_t bit, int64_t bits,
+             uint32_t value) {
+  for (int64_t i = 0; i < bits; ++i)
+    tile[(bit + i) / 8] |= uint8_t((value >> i & 1) << (bit + i) % 8);
 }
 
-/// Encodes a block and checks that every value lies within half a step, or
-/// beyond the largest code.
-void checkBlock(const std::vector<float> &values, bool half) {
-  std::vector<int8_t> codes(values.size(), 55);
-  float scale = encodeBlock(values.data(), values.size(), half, codes.data());
-  ASSERT_TRUE(std::isfinite(scale));
-  ASSERT_GE(scale, 0);
-  if (half) {
-    ASSERT_EQ(scale, halfToFloat(floatToHalf(scale))) << "not what is stored";
-  }
-  for (size_t i = 0; i < values.size(); ++i) {
-    ASSERT_GE(codes[i], -127);
-    if (std::fabs(values[i]) > 127.5 * 65504 && half) {
-      ASSERT_EQ(codes[i], values[i] > 0 ? 127 : -127);
+/// What WeightLayout.h says of a field, bit by bit, from byte `at` of the tile;
+/// gives the byte behind it. `values[row][index]` are raw.
+int64_t addField(std::vector<uint8_t> &tile, int64_t at,
+                 const lapidary::SchemeField &field, int64_t count,
+                 const std::vector<std::vector<uint32_t>> &values) {
+  int64_t shift = 0;
+  for (int64_t bits : {32, 16, 8, 4, 2, 1}) {
+    if (!(field.bits & bits))
       continue;
-    }
-    // Values below the least normal f32 are zeros: nothing divides by them.
-    double bound = std::max(0.5 * scale * (1 + 0x1p-15), 127 * 0x1p-126);
-    ASSERT_NEAR(double(scale) * codes[i], values[i], bound)
-        << "value " << i << " scale " << scale << " code " << int(codes[i]);
-  }
-}
-
-TEST(EncodeBlock, WithinHalfAStepAtEveryMagnitude) {
-  std::mt19937 random(3);
-  std::normal_distribution<float> normal(0, 1);
-  // From f32's least to its largest: scales that f16 holds, that are subnormal
-  // in it or 0, and that it does not reach.
-  for (int exponent = -149; exponent < 125; ++exponent)
-    for (bool half : {true, false})
-      for (size_t count : {1, 4, 32, 256}) {
-        SCOPED_TRACE("2^" + std::to_string(exponent) +
-                     (half ? " f16 " : " f32 ") + std::to_string(count));
-        std::vector<float> values(count);
-        for (float &value : values)
-          value = std::ldexp(normal(random), exponent);
-        values[count / 2] = 0;
-        values[0] = std::ldexp(1.0f + 0.01f * (random() % 100), exponent);
-        checkBlock(values, half);
-        if (testing::Test::HasFatalFailure())
-          return;
+    for (size_t row = 0; row < values.size(); ++row)
+      for (size_t i = 0; i < values[row].size(); ++i) {
+        uint32_t part = uint32_t(values[row][i] >> shift);
+        int64_t bit = (int64_t(i) * 16 + int64_t(row)) * bits;
+        if (field.isCode()) {
+          int64_t columns = 32 / bits, within = int64_t(i) % columns;
+          int64_t word = int64_t(i) / columns * 16 + int64_t(row);
+          bit = word * 32 + (bits >= 8 ? within * bits
+                                       : within % 4 * 8 + within / 4 * bits);
+        }
+        addBits(tile, at * 8 + bit, bits, part);
       }
+    at += (count * 16 * bits / 8 + 63) / 64 * 64;
+    shift += bits;
+  }
+  return at;
 }
 
-TEST(EncodeBlock, Edges) {
-  std::vector<int8_t> codes(32, 55);
-  std::vector<float> zeros(32, 0.0f);
-  zeros[3] = -0.0f;
-  EXPECT_EQ(encodeBlock(zeros.data(), 32, true, codes.data()), 0);
-  EXPECT_EQ(codes, std::vector<int8_t>(32, 0));
+/// What a row pads to whole blocks is not stored.
+int64_t getStoredCount(const lapidary::SchemeField &field, int64_t columns) {
+  int64_t period =
+      field.columns == lapidary::SchemeField::perRow ? columns : field.columns;
+  return (columns + period - 1) / period;
+}
 
-  // Values that are codes are exact.
-  std::vector<float> exact(255);
-  std::vector<int8_t> exactCodes(255);
-  for (int i = 0; i < 255; ++i)
-    exact[i] = (i - 127) * 0.25f;
-  EXPECT_EQ(encodeBlock(exact.data(), 255, true, exactCodes.data()), 0.25f);
-  for (int i = 0; i < 255; ++i)
-    EXPECT_EQ(exactCodes[i], i - 127);
-
-  // What no f16 scale reaches is clamped, with its sign.
-  float huge[] = {3e38f, -3e38f, 65504.0f * 127, 0};
-  EXPECT_EQ(encodeBlock(huge, 4, true, codes.data()), 65504);
-  EXPECT_EQ(codes[0], 127);
-  EXPECT_EQ(codes[1], -127);
-  EXPECT_EQ(codes[2], 127);
-  EXPECT_EQ(codes[3], 0);
+// A quantized tile: fields in order, cut into planes of a power of two of bits.
+// Rows and columns of the padding are zeros. Reading gives what was written.
+TEST_F(Packing, SchemesByteForByte) {
+  struct Case {
+    const char *fields;
+    /// Columns that a unit of code words has.
+    int64_t unit;
+  };
+  constexpr Case cases[] = {
+      {"%code : ui8, %scale : f16 per 32", 4},
+      {"%code : f32, %scale : ui1 per 4", 1},
+      {"%code : bf16, %scale : si6 per 8", 2},
+      {"%code : ui1, %scale : f32 per row", 32},
+      {"%s : ui3 per 16, %code : si5, %t : f8E4M3FN per 4", 32},
+      {"%a : ui7 per 4, %b : ui5 per row, %code : ui6, %c : f16 per 20", 16},
+      {"%code : f4E2M1FN, %scale : f8E8M0FNU per 32, %g : f32 per 256", 8}};
+  std::mt19937 random(7);
+  for (const Case &entry : cases)
+    for (Size size :
+         {Size{1, 1}, Size{3, 5}, Size{17, 33}, Size{16, 256}, Size{35, 300}}) {
+      SCOPED_TRACE(std::string(entry.fields) + " " +
+                   shape(size.rows, size.columns));
+      std::string text = "lap.scheme @s(" + std::string(entry.fields) +
+                         ") {\n  %w = arith.constant 0.0 : f32\n"
+                         "  lap.yield %w : f32\n}\n";
+      auto module = parseScheme(&context, text, "test");
+      ASSERT_TRUE(succeeded(module));
+      lapidary::Scheme scheme = getScheme(**module).getModel();
+      RowTileLayout layout = getRowTileLayout(scheme, size.rows, size.columns);
+      ASSERT_EQ(layout.getUnitColumns(), entry.unit);
+      ASSERT_EQ(layout.tiles, (size.rows + 15) / 16);
+      for (int64_t tile = 0; tile < layout.tiles; ++tile) {
+        int64_t rows = std::min<int64_t>(16, size.rows - tile * 16);
+        std::vector<lapidary::EncodedRow> encoded(
+            rows, lapidary::EncodedRow(scheme, size.columns));
+        std::vector<uint8_t> want(layout.tileBytes, 0);
+        int64_t at = 0;
+        for (size_t f = 0; f < scheme.fields.size(); ++f) {
+          const lapidary::SchemeField &field = scheme.fields[f];
+          std::vector<std::vector<uint32_t>> values(rows);
+          int64_t count = getStoredCount(field, size.columns);
+          for (int64_t row = 0; row < rows; ++row)
+            for (int64_t i = 0; i < count; ++i) {
+              uint32_t mask = field.bits == 32 ? ~0u : (1u << field.bits) - 1;
+              values[row].push_back(uint32_t(random()) & mask);
+              encoded[row].set(f, i, values[row].back());
+            }
+          if (field.isCode())
+            count = (count + entry.unit - 1) / entry.unit * entry.unit;
+          at = addField(want, at, field, count, values);
+        }
+        ASSERT_EQ(at, layout.tileBytes);
+        std::vector<const lapidary::EncodedRow *> pointers;
+        for (const lapidary::EncodedRow &row : encoded)
+          pointers.push_back(&row);
+        std::vector<uint8_t> got(layout.tileBytes, 0xcc);
+        packTile(layout, pointers, got.data());
+        ASSERT_EQ(got, want);
+        lapidary::EncodedRow read(scheme, size.columns);
+        for (int64_t row = 0; row < rows; ++row) {
+          unpackRow(layout, got.data(), row, read);
+          for (size_t f = 0; f < scheme.fields.size(); ++f)
+            for (int64_t i = 0,
+                         n = getStoredCount(scheme.fields[f], size.columns);
+                 i < n; ++i)
+              ASSERT_EQ(read.get(f, i), encoded[row].get(f, i))
+                  << "field " << f << " value " << i << " row " << row;
+        }
+      }
+    }
 }
 
 TEST(FindNonFinite, TellsTheFirst) {

@@ -2,7 +2,11 @@
 
 !cache = !lap.kv_cache<heads = 2, head_dim = 16, window = 8>
 
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
 lap.weight @plain : tensor<32xbf16> {file = "f", offset = 0}
 lap.weight @tiled : tensor<32x32xbf16> {file = "f", offset = 64, layout = #lap.layout<rows16>}
 lap.weight @quantized : tensor<16x32xbf16> {file = "f", offset = 4096, stored = !lap.quantized<16x32, @q8_0>, layout = #lap.layout<rows16>}
@@ -136,7 +140,11 @@ func.func @no_tokens(%x: tensor<1x32xf32>) {
 // -----
 
 // Refused: a quantized matrix that no layout gives bytes to.
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
 // expected-error@+1 {{a plain layout has no form for '!lap.quantized<16x32, @q8_0>'}}
 lap.kernel @plain(%x: tensor<1x32xf32>, %w: !lap.quantized<16x32, @q8_0>) -> tensor<1x16xf32> {
   %a = lap.fused_linear %x weights(%w : !lap.quantized<16x32, @q8_0>) : tensor<1x32xf32> -> tensor<1x16xf32>

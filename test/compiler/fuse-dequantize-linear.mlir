@@ -1,6 +1,10 @@
 // RUN: lapidary-opt %s --lap-fuse-dequantize-linear | FileCheck %s
 
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
 
 // Linear and embedding read the quantized matrix, and nothing decodes it in between.
 // CHECK-LABEL: func.func @folded(

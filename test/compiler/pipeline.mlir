@@ -1,7 +1,7 @@
 // A whole small model, from what the frontend writes to what a target takes: all of it becomes dispatches.
 // RUN: lapidary-opt %s --lap-kernel-pipeline | FileCheck %s --check-prefix=KERNELS
 // RUN: lapidary-opt %s --lap-kernel-pipeline --lap-program-pipeline | FileCheck %s --check-prefix=PROGRAM
-// RUN: lapidary-opt %s --lap-kernel-pipeline="scheme=q8_0" | FileCheck %s --check-prefix=QUANTIZED
+// RUN: lapidary-opt %s --lap-kernel-pipeline="quant=q8_0 activations=int8" | FileCheck %s --check-prefix=QUANTIZED
 // Twice the same input gives twice the same text, and canonicalization changes nothing that matters.
 // RUN: lapidary-opt %s --lap-kernel-pipeline --lap-program-pipeline > %t.first
 // RUN: lapidary-opt %s --lap-kernel-pipeline --lap-program-pipeline | diff %t.first -
@@ -10,8 +10,9 @@
 !sliding = !lap.kv_cache<heads = 2, head_dim = 16, window = 8>
 !full = !lap.kv_cache<heads = 1, head_dim = 32, window = 0>
 
-// QUANTIZED: lap.scheme @q8_0
-// QUANTIZED-COUNT-8: stored = !lap.quantized<
+// QUANTIZED: lap.scheme @q8_0({{.*}}) affine {
+// QUANTIZED-COUNT-10: stored = !lap.quantized<
+// QUANTIZED-COUNT-8: lap.fused_linear {{.*}}activations = #lap.activations<int8>
 
 lap.weight @table : tensor<64x32xbf16> {file = "f", offset = 0, layout = #lap.layout<rows16>}
 lap.weight @norm : tensor<32xbf16> {file = "f", offset = 4096}

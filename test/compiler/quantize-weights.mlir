@@ -1,13 +1,31 @@
-// RUN: lapidary-opt %s --lap-quantize-weights="scheme=q8_0" -split-input-file | FileCheck %s
-// RUN: lapidary-opt %s --lap-quantize-weights="scheme=bf16" -split-input-file | FileCheck %s --check-prefix=PLAIN
-// RUN: lapidary-opt %s --lap-quantize-weights -split-input-file | FileCheck %s --check-prefix=PLAIN
-// RUN: not lapidary-opt %s --lap-quantize-weights="scheme=q3_x" -split-input-file 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: lapidary-opt %s --lap-quantize-weights="quant=q8_0" -split-input-file | FileCheck %s
+// RUN: lapidary-opt %s --lap-quantize-weights="quant=bf16" -split-input-file | FileCheck %s --check-prefix=PLAIN
+// RUN: lapidary-opt %s --lap-quantize-weights -split-input-file | FileCheck %s --check-prefix=NOTHING
+// RUN: printf '# one line a rule\n@t* keep\ntable keep\nmat?ix nf4 layers 0-9\nmatrix q4_k # no layer\n* q6_k\n' > %t.recipe
+// RUN: lapidary-opt %s --lap-quantize-weights="recipe=%t.recipe" -split-input-file | FileCheck %s --check-prefix=RECIPE
+// RUN: printf 'table q8_0\n' > %t.short.recipe
+// RUN: not lapidary-opt %s --lap-quantize-weights="quant=%t.short.recipe" -split-input-file 2>&1 | FileCheck %s --check-prefix=SHORT
+// RUN: not lapidary-opt %s --lap-quantize-weights="quant=q3_x" -split-input-file 2>&1 | FileCheck %s --check-prefix=UNKNOWN
+// RUN: not lapidary-opt %s --lap-quantize-weights="recipe=q3_x" -split-input-file 2>&1 | FileCheck %s --check-prefix=NORECIPE
 
-// PLAIN-NOT: q8_0
-// UNKNOWN: error: unknown scheme 'q3_x': known are bf16, q8_0
+// A scheme whose value is its code is no scheme of the module: the matrix is a tensor of that type.
+// PLAIN-NOT: lap.scheme
+// PLAIN: lap.weight @table : tensor<64x32xbf16> {file = "f", offset = 0 : i64}
+// PLAIN: lap.weight @matrix : tensor<16x32xf16> {{{.*}} stored = tensor<16x32xbf16>}
+// NOTHING-NOT: lap.scheme
+// NOTHING-NOT: stored =
+
+// The first line that fits decides; a line for layers is for no other tensor.
+// RECIPE: lap.scheme @q4_k(
+// RECIPE: lap.weight @table : tensor<64x32xbf16> {file = "f", offset = 0 : i64}
+// RECIPE: lap.weight @matrix : {{.*}} stored = !lap.quantized<16x32, @q4_k>}
+
+// SHORT: error: no line of the recipe is for matrix; end it with '* SCHEME' or '* keep'
+// UNKNOWN: error: unknown --quant 'q3_x': known are the schemes bf16, {{.*}}, the recipes 2bit,
+// NORECIPE: error: unknown recipe 'q3_x': known are 2bit,
 
 // Matrices and the table get the scheme, also where one weight is both; vectors stay.
-// CHECK: lap.scheme @q8_0 {block = 32 : i64, codes = i8, scale = f16}
+// CHECK: lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
 // CHECK: lap.weight @table : tensor<64x32xbf16> {{{.*}} stored = !lap.quantized<64x32, @q8_0>}
 lap.weight @table : tensor<64x32xbf16> {file = "f", offset = 0}
 // CHECK: lap.weight @matrix : tensor<16x32xf16> {{{.*}} stored = !lap.quantized<16x32, @q8_0>}

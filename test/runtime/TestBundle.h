@@ -109,6 +109,7 @@ struct TestProgram {
   int32_t topK = 64;
   std::vector<TestSegment> segments;
   std::vector<TestWeight> weights;
+  std::vector<std::string> schemes = {"q8_0"};
   std::vector<TestCache> caches;
   std::vector<TestTarget> targets;
   std::vector<TestSelfTest> selfTests;
@@ -321,9 +322,13 @@ inline Bytes writeProgram(const TestProgram &p) {
       b, p.name.c_str(), p.architecture.c_str(), p.vocabulary, p.hidden,
       p.layers, p.context, p.bos, p.pad, &p.stop, &p.suppress, p.image, p.video,
       p.audio, p.bidirectional, vision, audio, sampling);
-  auto root = schema::CreateProgramDirect(b, p.producer.c_str(), model,
-                                          &segments, &weights, &caches,
-                                          &targets, p.tokenizer, &selfTests);
+  std::vector<flatbuffers::Offset<schema::Scheme>> schemes;
+  for (const std::string &name : p.schemes)
+    schemes.push_back(
+        schema::CreateSchemeDirect(b, name.c_str(), "lap.scheme"));
+  auto root = schema::CreateProgramDirect(
+      b, p.producer.c_str(), model, &segments, &weights, &caches, &targets,
+      p.tokenizer, &selfTests, &schemes);
   schema::FinishProgramBuffer(b, root);
   return {b.GetBufferPointer(), b.GetBufferPointer() + b.GetSize()};
 }

@@ -3,16 +3,16 @@
 
 #include "compiler/BundleFile.h"
 #include "compiler/BundleWriter.h"
+#include "compiler/Importance.h"
 #include "compiler/SelfTestData.h"
-#include "frontends/formats/Json.h"
-#include "frontends/formats/TokenizerJson.h"
-#include "frontends/safetensors/Importer.h"
+#include "frontends/Import.h"
 #include "targets/cpu/CodeGeneration.h"
 #include "targets/cpu/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Support/FileUtilities.h"
 #include "llvm/Support/FileSystem.h"
@@ -25,9 +25,6 @@ using namespace mlir;
 using namespace mlir::lap;
 
 namespace {
-
-/// Far above any tokenizer.json: that of 262144 tokens has 32 MB.
-constexpr uint64_t maxTokenizerBytes = uint64_t(256) << 20;
 
 class Compiler {
 public:
@@ -47,7 +44,6 @@ private:
     if (options.progress)
       options.progress(what, done);
   }
-  LogicalResult checkQuant();
   LogicalResult runPasses(ModuleOp module,
                           function_ref<void(OpPassManager &)> build);
   LogicalResult print(function_ref<void(llvm::raw_ostream &)> write);
@@ -66,29 +62,13 @@ private:
   const CompileOptions &options;
   ImportedModel model;
   TargetCode code;
-  std::vector<SelfTestData> selfTests;
+  /// The model level, as it was before passes.
+  OwningOpRef<ModuleOp> reference;
+  Importance importance;
   std::vector<uint8_t> tokenizer;
 };
 
 } // namespace
-
-/// A floating point `--quant` says what the checkpoint already has.
-LogicalResult Compiler::checkQuant() {
-  if (!isFloatFormat(options.quant))
-    return success();
-  for (auto weight : model.module->getOps<WeightOp>()) {
-    auto type = cast<RankedTensorType>(weight.getType());
-    Type element = type.getElementType();
-    StringRef format = element.isF32()   ? "f32"
-                       : element.isF16() ? "f16"
-                                         : "bf16";
-    if (type.getRank() == 2 && format != options.quant)
-      return error() << "--quant " << options.quant << ": "
-                     << weight.getSymName() << " is stored as " << format
-                     << "; leave --quant out to keep the checkpoint's formats";
-  }
-  return success();
-}
 
 LogicalResult Compiler::runPasses(ModuleOp module,
                                   function_ref<void(OpPassManager &)> build) {
@@ -143,6 +123,8 @@ LogicalResult Compiler::generateCode() {
   };
   std::vector<Job> jobs;
   for (const cpu::CpuVariant &variant : cpu::getX86Variants()) {
+    if (!cpu::needsVariant(*model.module, variant))
+      continue;
     Job job{&variant, std::make_unique<llvm::LLVMContext>(), nullptr, {}};
     auto module = lowerKernels(variant, *job.context);
     if (failed(module))
@@ -172,7 +154,7 @@ LogicalResult Compiler::emitCode() {
   const cpu::CpuVariant *variant = cpu::findVariant(options.variant);
   if (!variant)
     return error() << "--variant " << options.variant
-                   << " is unknown, expected avx512 or avx2";
+                   << " is unknown, expected vnni, avx512 or avx2";
   llvm::LLVMContext llvmContext;
   auto module = lowerKernels(*variant, llvmContext);
   if (failed(module) || failed(cpu::optimizeLlvm(**module, *variant)))
@@ -190,11 +172,13 @@ LogicalResult Compiler::emitCode() {
 LogicalResult Compiler::prepareFile() {
   if (failed(check(lapidary::BundleFile::check(options.output))))
     return failure();
-  std::string path = options.checkpoint + "/tokenizer.json";
-  auto text = lapidary::readTextFile(path, maxTokenizerBytes);
-  if (failed(check(text.status())))
-    return failure();
-  auto compiled = lapidary::compileTokenizer(*text, path);
+  if (!options.importance.empty()) {
+    auto read = readImportance(options.importance);
+    if (failed(check(read.status())))
+      return failure();
+    importance = *std::move(read);
+  }
+  auto compiled = compileModelTokenizer(model);
   if (failed(check(compiled.status())))
     return failure();
   tokenizer = *std::move(compiled);
@@ -205,12 +189,14 @@ LogicalResult Compiler::writeFile() {
   // From here on no code of LLVM's is on the stack: memory that runs out is an
   // exception, so that the unfinished file is removed.
   std::set_new_handler(nullptr);
+  SelfTestInputs selfTest = {*reference, model.config,
+                             *symbolizeActivations(options.activations)};
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
-                         code,          tokenizer,    selfTests};
+                         importance,    code,         tokenizer,
+                         selfTest};
   return check(
-      writeBundle(options.output, inputs, [&](uint64_t done, uint64_t total) {
-        report("writing weights",
-               static_cast<double>(done) / static_cast<double>(total));
+      writeBundle(options.output, inputs, [&](StringRef what, double done) {
+        report(what, done);
         return !isCancelled();
       }));
 }
@@ -220,24 +206,21 @@ LogicalResult Compiler::run() {
     return error() << "--target " << options.target
                    << " is not built in, expected cpu";
   FailureOr<ImportedModel> imported =
-      importCheckpoint(&context, options.checkpoint);
+      importModel(&context, options.checkpoint, options.media);
   if (failed(imported))
     return failure();
   model = std::move(*imported);
-  if (failed(checkQuant()))
-    return failure();
   if (options.emit == Phase::Model)
     return emitModule(*model.module);
   if (!options.emit && failed(prepareFile()))
     return failure();
 
-  bool quantized = !options.quant.empty() && !isFloatFormat(options.quant);
-  OwningOpRef<ModuleOp> reference;
   if (!options.emit)
     reference = model.module->clone();
   PipelineOptions pipeline;
-  if (quantized)
-    pipeline.scheme = options.quant;
+  pipeline.quant = options.quant;
+  pipeline.recipe = options.recipe;
+  pipeline.activations = options.activations;
   if (failed(runPasses(*model.module, [&](OpPassManager &passes) {
         buildKernelPipeline(passes, pipeline);
         passes.addPass(cpu::createAssignLayoutsPass());
@@ -254,18 +237,13 @@ LogicalResult Compiler::run() {
 
   if (isCancelled() || failed(generateCode()) || isCancelled())
     return failure();
-  report("computing the self-test", 0);
-  auto tests =
-      computeSelfTests(*reference, model.config, *model.checkpoint, quantized);
-  if (failed(tests) || isCancelled())
-    return failure();
-  selfTests = std::move(*tests);
   return writeFile();
 }
 
 LogicalResult mlir::lap::compile(MLIRContext &context,
                                  const CompileOptions &options) {
   context.loadDialect<arith::ArithDialect, bufferization::BufferizationDialect,
-                      func::FuncDialect, LapDialect, memref::MemRefDialect>();
+                      func::FuncDialect, LapDialect, math::MathDialect,
+                      memref::MemRefDialect>();
   return Compiler(context, options).run();
 }

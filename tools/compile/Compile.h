@@ -9,18 +9,22 @@
 
 namespace mlir::lap {
 
-/// Whether `--quant` names a format of the checkpoint, not a scheme.
-inline bool isFloatFormat(StringRef quant) {
-  return quant == "bf16" || quant == "f16" || quant == "f32";
-}
-
 struct CompileOptions {
+  /// A Hugging Face folder or a GGUF file.
   std::string checkpoint;
+  /// The GGUF file of the projections; may be empty.
+  std::string media;
   /// A path; "-" is standard output, for `emit`.
   std::string output;
   std::string target = "cpu";
-  /// "" keeps the checkpoint's formats; else the scheme of all matrices.
+  /// A scheme or recipe, by name or path; "" keeps the checkpoint's formats.
   std::string quant;
+  /// A recipe by name or path, instead of `quant`.
+  std::string recipe;
+  /// A file of `lapidary calibrate`; may be empty.
+  std::string importance;
+  /// f32, bf16, int8 or int8_token.
+  std::string activations = "f32";
   /// Stop after this phase and print it instead of writing a bundle.
   std::optional<Phase> emit;
   /// The CPU variant that `emit` shows machine code of.

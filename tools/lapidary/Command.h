@@ -29,6 +29,7 @@ using Action = std::function<int()>;
 void addRunCommand(CLI::App &app, Action &action);
 void addTokenizeCommand(CLI::App &app, Action &action);
 void addBenchCommand(CLI::App &app, Action &action);
+void addEvalCommand(CLI::App &app, Action &action);
 void addInspectCommand(CLI::App &app, Action &action);
 void addSelfTestCommand(CLI::App &app, Action &action);
 

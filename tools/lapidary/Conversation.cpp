@@ -16,13 +16,6 @@ struct LoadedMedia {
   std::vector<PreparedPrompt::Item> items;
 };
 
-Status missingModality(const schema::Model &model, const MediaFile &file) {
-  return unsupported(
-      "model '" + model.name()->str() + "' takes no " + mediaName(file.kind) +
-      ", so '" + file.path +
-      "' cannot be given to it (lapidary inspect shows what a bundle takes)");
-}
-
 Status inFile(const Status &status, const MediaFile &file) {
   if (status.message().find(file.path) != std::string::npos)
     return status;
@@ -70,7 +63,11 @@ Status loadVideo(const schema::Vision &vision, const MediaFile &file,
   VideoOptions options;
   options.framesPerSecond = fps;
   options.maxFrames = vision.video_frames();
-  const Video video = LAPIDARY_TRY(readVideo(file.path, options));
+  if (!file.frames.empty())
+    options.framesPerSecond = file.frameRate;
+  const Video video =
+      LAPIDARY_TRY(file.frames.empty() ? readVideo(file.path, options)
+                                       : readFrames(file.frames, options));
   MediaTokens tokens{MediaKind::Video, 0, {}};
   for (size_t i = 0; i < video.frames.size(); ++i) {
     ImagePatches patches = LAPIDARY_TRY(preprocessImage(
@@ -84,18 +81,13 @@ Status loadVideo(const schema::Vision &vision, const MediaFile &file,
 
 Status loadOne(const schema::Model &model, const MediaFile &file,
                double videoFps, LoadedMedia &loaded) {
+  LAPIDARY_TRY(checkModality(model, file));
   switch (file.kind) {
   case MediaKind::Image:
-    if (!model.vision() || model.image_token() < 0)
-      return missingModality(model, file);
     return loadImage(*model.vision(), file, loaded);
   case MediaKind::Audio:
-    if (!model.audio() || model.audio_token() < 0)
-      return missingModality(model, file);
     return loadAudio(*model.audio(), file, loaded);
   case MediaKind::Video:
-    if (!model.vision() || model.video_token() < 0)
-      return missingModality(model, file);
     return loadVideo(*model.vision(), file, videoFps, loaded);
   }
   return internalError("a medium of no known kind");
@@ -113,6 +105,19 @@ const char *mediaName(MediaKind kind) {
     return "video";
   }
   return "medium";
+}
+
+Status checkModality(const schema::Model &model, const MediaFile &file) {
+  const bool sees = model.vision() != nullptr;
+  if ((file.kind == MediaKind::Image && sees && model.image_token() >= 0) ||
+      (file.kind == MediaKind::Video && sees && model.video_token() >= 0) ||
+      (file.kind == MediaKind::Audio && model.audio() &&
+       model.audio_token() >= 0))
+    return {};
+  return unsupported(
+      "model '" + model.name()->str() + "' takes no " + mediaName(file.kind) +
+      ", so '" + file.path +
+      "' cannot be given to it (lapidary inspect shows what a bundle takes)");
 }
 
 GenerateInput PreparedPrompt::input() const {

@@ -21,10 +21,17 @@ struct MediaFile {
   std::string path;
   /// An image's budget of soft tokens; 0: the checkpoint's.
   int32_t imageTokens = 0;
+  /// A video's frames, each a picture, in place of a clip at `path`, and how
+  /// many of them are a second.
+  std::vector<std::string> frames = {};
+  double frameRate = 1;
 };
 
 /// "image", "audio" or "video".
 const char *mediaName(MediaKind kind);
+
+/// An error that names the file and what the model lacks to take it.
+Status checkModality(const schema::Model &model, const MediaFile &file);
 
 /// What the runtime is given, and the memory behind it.
 struct PreparedPrompt {

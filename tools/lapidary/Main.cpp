@@ -70,9 +70,22 @@ private:
   }
 };
 
-/// Becomes lapidary-compile with the arguments after "compile"; returns only
-/// when that cannot be.
-int runCompiler(char **arguments) {
+/// Commands that need the compiler are programs of their own beside this one,
+/// so that running a bundle loads no LLVM.
+struct CompilerCommand {
+  const char *name;
+  const char *help;
+};
+constexpr CompilerCommand compilerCommands[] = {
+    {"compile", "Compile a checkpoint into a bundle"},
+    {"quants", "List quantization schemes and recipes"},
+    {"calibrate", "Measure which columns of a checkpoint's weights matter"},
+    {"diff", "Compare the weights of two bundles or checkpoints"},
+};
+
+/// Becomes lapidary-NAME with the arguments after NAME; returns only when that
+/// cannot be.
+int runCompiler(const std::string &command, char **arguments) {
   std::error_code error;
   const std::filesystem::path self =
       std::filesystem::read_symlink("/proc/self/exe", error);
@@ -80,8 +93,8 @@ int runCompiler(char **arguments) {
     return fail(
         ioError("cannot find the folder of this program: " + error.message()));
   }
-  const std::string compiler = self.parent_path() / "lapidary-compile";
-  std::string name = "lapidary compile";
+  const std::string compiler = self.parent_path() / ("lapidary-" + command);
+  std::string name = "lapidary " + command;
   arguments[0] = name.data();
   execv(compiler.c_str(), arguments);
   if (errno == ENOENT) {
@@ -96,8 +109,10 @@ int runCompiler(char **arguments) {
 int run(int argc, char **argv) {
   // A reader that goes away is an error of write(), not a silent death.
   std::signal(SIGPIPE, SIG_IGN);
-  if (argc >= 2 && std::string_view(argv[1]) == "compile")
-    return runCompiler(argv + 1);
+  if (argc >= 2)
+    for (const CompilerCommand &command : compilerCommands)
+      if (std::string_view(argv[1]) == command.name)
+        return runCompiler(command.name, argv + 1);
 
   CLI::App app("Compiles Gemma 4 checkpoints ahead of time and runs the "
                "bundles: text, images, sounds and videos in, text out.",
@@ -115,10 +130,12 @@ int run(int argc, char **argv) {
 
   Action action;
   // Listed for the help text; handled above.
-  app.add_subcommand("compile", "Compile a checkpoint into a bundle");
+  for (const CompilerCommand &command : compilerCommands)
+    app.add_subcommand(command.name, command.help);
   addRunCommand(app, action);
   addTokenizeCommand(app, action);
   addBenchCommand(app, action);
+  addEvalCommand(app, action);
   addInspectCommand(app, action);
   addSelfTestCommand(app, action);
 

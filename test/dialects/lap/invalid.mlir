@@ -1,4 +1,5 @@
 // Each labelled constraint of each type and op is refused when it is broken. The label is in front of its case.
+// Schemes: invalid-schemes.mlir.
 // RUN: lapidary-opt %s -verify-diagnostics -split-input-file
 
 // quantized C1: rows and columns are positive.
@@ -37,24 +38,6 @@ func.func private @cache(!lap.kv_cache<heads = 1, head_dim = 32, window = -1>)
 
 // -----
 
-// scheme C1
-// expected-error@+1 {{expected a block that is a positive multiple of 4, found 30}}
-lap.scheme @s {block = 30, codes = i8, scale = f16}
-
-// -----
-
-// scheme C2: codes.
-// expected-error@+1 {{expected i8 codes and an f16 or f32 scale, found 'i4' and 'f16'}}
-lap.scheme @s {block = 32, codes = i4, scale = f16}
-
-// -----
-
-// scheme C2: scale.
-// expected-error@+1 {{expected i8 codes and an f16 or f32 scale, found 'i8' and 'bf16'}}
-lap.scheme @s {block = 32, codes = i8, scale = bf16}
-
-// -----
-
 // weight C1: the element type.
 // expected-error@+1 {{expected a static tensor of f32, f16 or bf16 and of 1 to 2^40 elements, found 'tensor<4xf64>'}}
 lap.weight @w : tensor<4xf64> {file = "f", offset = 0}
@@ -80,7 +63,11 @@ lap.weight @w : tensor<4xf32> {file = "f", offset = -4}
 // -----
 
 // weight C3
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
 // expected-error@+1 {{expected a stored type of the shape of 'tensor<4x32xf32>', found '!lap.quantized<32x4, @q8_0>'}}
 lap.weight @w : tensor<4x32xf32> {file = "f", offset = 0, stored = !lap.quantized<32x4, @q8_0>}
 

@@ -6,8 +6,39 @@
 // Symbols
 //===----------------------------------------------------------------------===//
 
-// CHECK: lap.scheme @q8_0 {block = 32 : i64, codes = i8, scale = f16}
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+// CHECK: lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+// CHECK-NEXT: %[[VALUE:.*]] = arith.sitofp %code : i32 to f32
+// CHECK-NEXT: %[[WEIGHT:.*]] = arith.mulf %[[VALUE]], %scale : f32
+// CHECK-NEXT: lap.yield %[[WEIGHT]] : f32
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
+// Every field type, in all three places; the bounds of a type are not printed.
+// CHECK: lap.scheme @integers(%code : ui8, %a : ui1 per 4, %b : si2 per 8, %c : ui3 from 1 to 5 per 16, %d : si6 per 48, %e : si1 per row) encode(search) affine {
+lap.scheme @integers(%code : ui8 from 0 to 255, %a : ui1 per 4, %b : si2 per 8, %c : ui3 from 1 to 5 per 16, %d : si6 per 48, %e : si1 per row) encode(search) affine {
+  %value = arith.uitofp %code : i32 to f32
+  lap.yield %value : f32
+}
+// CHECK: lap.scheme @floats(%a : f32 per 4, %b : f16 per 8, %c : bf16 per 16, %code : f4E2M1FN, %d : f8E4M3FN per 32, %e : f8E5M2 per 65536, %f : f8E8M0FNU per row) encode(nearest) {
+lap.scheme @floats(%a : f32 per 4, %b : f16 per 8, %c : bf16 per 16, %code : f4E2M1FN, %d : f8E4M3FN per 32, %e : f8E5M2 per 65536, %f : f8E8M0FNU per row) encode(nearest) {
+  lap.yield %code : f32
+}
+// CHECK: lap.scheme @tables(%code : ui2, %scale : f16 per 32) encode(absmax) {
+lap.scheme @tables(%code : ui2, %scale : f16 per 32) encode(absmax) {
+  // CHECK: lap.lookup %code, array<f32: -1.000000e+00, -5.000000e-01, 5.000000e-01, 1.000000e+00> -> f32
+  %v = lap.lookup %code, array<f32: -1.0, -0.5, 0.5, 1.0> -> f32
+  // CHECK: lap.lookup %code, array<i32: -3, 7> -> i32
+  %i = lap.lookup %code, array<i32: -3, 7> -> i32
+  %w = arith.mulf %v, %scale : f32
+  lap.yield %w : f32
+}
+// `weighted` is what a scheme has that says nothing.
+// CHECK: lap.scheme @weighted(%code : f32) {
+lap.scheme @weighted(%code : f32) encode(weighted) {
+  lap.yield %code : f32
+}
 // CHECK: lap.weight @model.norm.weight : tensor<256xbf16> {file = "model.safetensors", offset = 4096 : i64}
 lap.weight @model.norm.weight : tensor<256xbf16> {file = "model.safetensors", offset = 4096 : i64}
 // CHECK: lap.weight @w : tensor<64x256xbf16> {file = "m.safetensors", offset = 0 : i64, stored = !lap.quantized<64x256, @q8_0>}

@@ -229,9 +229,10 @@ TEST_F(ModelConfigTest, RefusesWhatItCannotHonour) {
        "attn_logit_softcapping: expected no such field"},
       {"/text_config/tie_word_embeddings", false,
        "tie_word_embeddings: expected what text_config"},
-      {"/quantization_config",
+      // The checkpoint reads the one beside text_config.
+      {"/text_config/quantization_config",
        {{"bits", 4}},
-       "config.json: quantization_config: expected no such field"},
+       "text_config.quantization_config: expected no such field"},
       {"/architectures", {"Gemma3ForCausalLM"}, "architectures"},
       {"/vision_config/num_hidden_layers", 27,
        "vision_config.num_hidden_layers: expected no such field"},

@@ -141,7 +141,8 @@ protected:
 
   /// Runs three tokens and one more; all logits must be numbers within the cap.
   void expectRuns(const ImportedModel &model) {
-    ReferenceInterpreter interpreter(*model.module, *model.checkpoint);
+    CheckpointValues weights(*model.checkpoint);
+    ReferenceInterpreter interpreter(*model.module, weights);
     ReferenceInterpreter::Inputs inputs;
     inputs["tokens"] = ReferenceTensor::ofIndices({3}, {2, 20, 5});
     inputs["media_rows"] = ReferenceTensor::ofIndices({3}, {-1, 0, -1});

@@ -117,7 +117,9 @@ const Broken cases[] = {
     {"a dimension of 0", [](TestProgram &p) { p.weights[1].shape = {3, 0}; }},
     {"a dimension of 4294967296", [](TestProgram &p) { p.weights[1].shape = {1, int64_t(1) << 32, int64_t(1) << 32}; }},
     {"needs at least 1568 bytes as f32", [](TestProgram &p) { p.weights[0].shape = {49, 8}; }},
-    {"needs at least 5440 bytes as q8_0", [](TestProgram &p) { p.weights[1].shape = {160, 32}; }},
+    {"needs at least 16384 bytes as q8_0", [](TestProgram &p) { p.weights[1].shape = {4096, 32}; }},
+    {"weight \"other\" is stored in the scheme \"q9\", which the program does not have", [](TestProgram &p) { p.weights[1].scheme = "q9"; }},
+    {"two schemes have the name \"q8_0\"", [](TestProgram &p) { p.schemes = {"q8_0", "q8_0"}; }},
     {"the scheme of weight \"other\"", [](TestProgram &p) { p.weights[1].scheme = ""; }},
     {"the layout of weight \"other\"", [](TestProgram &p) { p.weights[1].layout = "\n"; }},
     // Caches.

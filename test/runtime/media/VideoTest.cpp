@@ -56,6 +56,21 @@ TEST(VideoFolderTest, GoldenCaseHasTheReferencesTokens) {
   EXPECT_EQ(tokens, countIds(goldenCase("video_digits"), videoId));
 }
 
+TEST(VideoFolderTest, FramesByNameAreInTheOrderGiven) {
+  std::vector<std::string> paths = {goldenFile("image_shape", "image0.png"),
+                                    goldenFile("image_digits", "image0.png")};
+  Result<Video> video = readFrames(paths, {.framesPerSecond = 4});
+  ASSERT_TRUE(video.ok()) << video.status().message();
+  EXPECT_THAT(video->seconds, ElementsAre(0, 0.25));
+  for (size_t i = 0; i < paths.size(); ++i)
+    EXPECT_EQ(video->frames[i].rgb, readImage(paths[i])->rgb);
+  EXPECT_EQ(readFrames(paths, {.maxFrames = 1})->frames.size(), 1u);
+  EXPECT_FALSE(readFrames({}, {}).ok());
+  EXPECT_FALSE(readFrames(paths, {.maxFrames = 0}).ok());
+  paths[1] += ".none";
+  EXPECT_THAT(readFrames(paths, {}).status().message(), HasSubstr(".none"));
+}
+
 /// A folder of `count` copies of a picture, with names that only numeric order
 /// sorts right; every tenth is another picture.
 void fillFolder(const TemporaryFolder &folder, int count) {

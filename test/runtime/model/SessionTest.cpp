@@ -316,6 +316,47 @@ TEST(Session, GivesOnlyTheRowsAskedFor) {
   EXPECT_TRUE(session->logits().empty());
 }
 
+TEST(Session, GivesHiddenStatesAndTheirLogitsLater) {
+  auto session = makeSession({.chunk = 32});
+  EXPECT_TRUE(session->hiddenStates().empty());
+  std::vector<int32_t> tokens = textTokens(50);
+  std::vector<std::vector<float>> rows;
+  ASSERT_TRUE(session
+                  ->prefill({tokens, {}},
+                            [&](int64_t, std::span<const float> logits) {
+                              rows.emplace_back(logits.begin(), logits.end());
+                              return Status();
+                            })
+                  .ok());
+  // The last chunk's: 50 = 32 + 18.
+  ASSERT_EQ(session->hiddenStates().size(), 18u * hidden);
+  std::vector<float> states(session->hiddenStates().begin(),
+                            session->hiddenStates().end());
+  ASSERT_TRUE(session->decode(9).ok());
+  EXPECT_TRUE(session->hiddenStates().empty());
+
+  // More rows than the entry point takes at once, long after the step.
+  std::vector<float> logits(18u * vocabulary);
+  ASSERT_TRUE(session->computeLogits(states, logits).ok());
+  for (size_t row = 0; row < 18; ++row)
+    EXPECT_EQ(facts({logits.data() + row * vocabulary, vocabulary}),
+              facts(rows[32 + row]));
+  EXPECT_EQ(session->position(), 51);
+
+  EXPECT_THAT(session->computeLogits({}, {}).message(),
+              HasSubstr("expected 8 and 48 for each row"));
+  EXPECT_FALSE(session
+                   ->computeLogits({states.data(), hidden + 1},
+                                   {logits.data(), vocabulary})
+                   .ok());
+  EXPECT_FALSE(session
+                   ->computeLogits({states.data(), 2 * hidden},
+                                   {logits.data(), vocabulary})
+                   .ok());
+  session->reset();
+  EXPECT_TRUE(session->hiddenStates().empty());
+}
+
 TEST(Session, StopsWhenCancelled) {
   auto session = makeSession({.chunk = 16});
   std::atomic<bool> flag = false;

@@ -4,8 +4,10 @@
 #include "targets/cpu/CodeGeneration.h"
 #include "test/targets/cpu/GuardedVector.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Parser/Parser.h"
 #include "gtest/gtest.h"
 
@@ -17,8 +19,11 @@ namespace mlir::lap::cpu {
 /// True when this machine runs the variant's code.
 inline bool canRun(const CpuVariant &variant) {
   __builtin_cpu_init();
-  return variant.vectorBits == 512 ? __builtin_cpu_supports("x86-64-v4")
-                                   : __builtin_cpu_supports("x86-64-v3");
+  const Variant &blocking = variant.blocking;
+  if (blocking.dotProducts && !__builtin_cpu_supports("avx512vnni"))
+    return false;
+  return blocking.vectorBits == 512 ? __builtin_cpu_supports("x86-64-v4")
+                                    : __builtin_cpu_supports("x86-64-v3");
 }
 
 class CompiledKernel {
@@ -29,8 +34,9 @@ public:
   /// `text` holds one lap.kernel named @kernel, and schemes.
   CompiledKernel(const std::string &text, const CpuVariant &variant) {
     MLIRContext context;
-    context.loadDialect<LapDialect, func::FuncDialect,
-                        bufferization::BufferizationDialect>();
+    context.loadDialect<LapDialect, arith::ArithDialect,
+                        bufferization::BufferizationDialect, func::FuncDialect,
+                        math::MathDialect>();
     OwningOpRef<ModuleOp> module =
         parseSourceString<ModuleOp>(text, ParserConfig(&context));
     if (!module) {

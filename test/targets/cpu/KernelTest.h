@@ -2,11 +2,10 @@
 // variant, the text of a kernel, and random operands.
 #pragma once
 
-#include "compiler/WeightPacking.h"
+#include "compiler/SourceFormat.h"
+#include "dialects/scheme/Scheme.h"
 #include "test/targets/cpu/CompiledKernel.h"
 #include "test/targets/cpu/GuardedVector.h"
-
-#include "mlir/AsmParser/AsmParser.h"
 
 #include <cmath>
 #include <random>
@@ -28,9 +27,11 @@ protected:
   }
 };
 
-inline auto allVariants(int cases) {
-  return testing::Combine(testing::Range(0, cases),
-                          testing::Range<int>(0, getX86Variants().size()));
+/// The first variant differs from the others in products of integers alone.
+inline auto allVariants(int cases, bool integers = false) {
+  return testing::Combine(
+      testing::Range(0, cases),
+      testing::Range<int>(integers ? 0 : 1, getX86Variants().size()));
 }
 
 inline std::string
@@ -66,6 +67,11 @@ public:
     return "%" + name;
   }
   void op(const std::string &line) { body += "  " + line + "\n"; }
+  /// A `lap.scheme` that a weight is in.
+  void scheme(const std::string &text) {
+    if (schemes.find(text) == std::string::npos)
+      schemes += text + "\n";
+  }
   /// `value` is written to an argument at the end.
   void result(const std::string &value, const std::string &shape) {
     std::string memref = "memref<" + shape + ">";
@@ -76,9 +82,8 @@ public:
             memref + ") -> ()\n";
   }
   std::string str() const {
-    return "lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}\n"
-           "lap.kernel @kernel(" +
-           arguments + ") {\n" + body + "  lap.return\n}\n";
+    return schemes + "lap.kernel @kernel(" + arguments + ") {\n" + body +
+           "  lap.return\n}\n";
   }
 
 private:
@@ -86,7 +91,7 @@ private:
     arguments += (arguments.empty() ? "%" : ", %") + name + ": " + type;
   }
 
-  std::string arguments, body;
+  std::string schemes, arguments, body;
   int results = 0;
 };
 
@@ -101,12 +106,6 @@ inline std::string shapeOf(std::initializer_list<int64_t> sizes,
   return text + element;
 }
 
-inline SourceFormat getFormat(const std::string &element) {
-  return element == "f32"   ? SourceFormat::F32
-         : element == "f16" ? SourceFormat::F16
-                            : SourceFormat::BF16;
-}
-
 /// Numbers as an f32, f16 or bf16 operand holds them, and rounded to that.
 struct Operand {
   GuardedVector<uint8_t> bytes;
@@ -115,17 +114,16 @@ struct Operand {
   Operand(const std::string &element, std::vector<float> numbers)
       : bytes(numbers.size() * (element == "f32" ? 4 : 2)),
         values(numbers.size()) {
+    lapidary::SchemeField field;
+    field.kind = element == "f32"   ? lapidary::FieldKind::F32
+                 : element == "f16" ? lapidary::FieldKind::F16
+                                    : lapidary::FieldKind::BF16;
     size_t size = element == "f32" ? 4 : 2;
     for (size_t i = 0; i < numbers.size(); ++i) {
-      uint32_t bits = __builtin_bit_cast(uint32_t, numbers[i]);
-      if (element == "f16")
-        bits = floatToHalf(numbers[i]);
-      else if (element == "bf16")
-        bits >>= 16;
+      uint32_t bits = lapidary::narrowField(field, numbers[i]);
       std::memcpy(bytes.data() + i * size, &bits, size);
+      values[i] = __builtin_bit_cast(float, lapidary::widenField(field, bits));
     }
-    convertToFloat(getFormat(element), bytes.data(), numbers.size(),
-                   values.data());
   }
 };
 
@@ -137,63 +135,5 @@ inline std::vector<float> randomNumbers(std::mt19937 &random, int64_t count,
     number = normal(random);
   return numbers;
 }
-
-inline std::string getMatrixType(const std::string &scheme, int64_t rows,
-                                 int64_t columns) {
-  std::string shape = std::to_string(rows) + "x" + std::to_string(columns);
-  return scheme == "q8_0" ? "!lap.quantized<" + shape + ", @q8_0>"
-                          : "tensor<" + shape + "x" + scheme + ">";
-}
-
-/// A weight matrix as the kernel reads it, and as numbers.
-struct Matrix {
-  GuardedVector<uint8_t> packed;
-  std::vector<float> values;
-
-  /// `scheme` is bf16, f16, f32 or q8_0.
-  Matrix(const std::string &scheme, int64_t rows, int64_t columns,
-         std::mt19937 &random)
-      : Matrix(scheme, getLayout(scheme, rows, columns),
-               Operand(scheme == "q8_0" ? "bf16" : scheme,
-                       randomNumbers(random, rows * columns,
-                                     1 / std::sqrt(float(columns))))) {}
-
-private:
-  /// The layout's types live as long as the context.
-  struct OwnedLayout {
-    std::unique_ptr<MLIRContext> context;
-    RowTileLayout numbers;
-  };
-
-  static OwnedLayout getLayout(const std::string &scheme, int64_t rows,
-                               int64_t columns) {
-    OwnedLayout layout{std::make_unique<MLIRContext>(), {}};
-    layout.context->loadDialect<LapDialect>();
-    OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(
-        "lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}",
-        ParserConfig(layout.context.get()));
-    layout.numbers = *getRowTileLayout(
-        parseType(getMatrixType(scheme, rows, columns), layout.context.get()),
-        &module->getBody()->front());
-    return layout;
-  }
-
-  Matrix(const std::string &scheme, const OwnedLayout &layout, Operand source)
-      : packed(layout.numbers.getBytes()), values(std::move(source.values)) {
-    const RowTileLayout &numbers = layout.numbers;
-    if (scheme == "q8_0")
-      for (int64_t row = 0; row < numbers.rows; ++row)
-        for (int64_t at = 0; at < numbers.columns; at += 32) {
-          int64_t count = std::min<int64_t>(32, numbers.columns - at);
-          float *block = values.data() + row * numbers.columns + at;
-          int8_t codes[32];
-          float scale = encodeBlock(block, count, true, codes);
-          for (int64_t i = 0; i < count; ++i)
-            block[i] = scale * codes[i];
-        }
-    packTiles(numbers, getFormat(scheme), source.bytes.data(), numbers.rows,
-              numbers.tiles, packed.data());
-  }
-};
 
 } // namespace mlir::lap::cpu

@@ -1,5 +1,6 @@
 // lap.rope_kv_update against angles in double precision: what queries become,
 // what the cache gets, and that the rest of the cache stays as it was.
+#include "compiler/SourceFormat.h"
 #include "compiler/WeightWriter.h"
 #include "test/targets/cpu/KvCache.h"
 

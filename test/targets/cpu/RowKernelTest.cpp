@@ -1,6 +1,6 @@
 // The kernels whose tile is a token (lap.embed, lap.residual_norm and
 // lap.patch_embedding) against plain loops.
-#include "test/targets/cpu/KernelTest.h"
+#include "test/targets/cpu/RandomMatrix.h"
 
 #include <numeric>
 
@@ -13,7 +13,7 @@ namespace {
 constexpr double roundoff = 0x1p-24, eps = 1e-5;
 
 struct EmbedCase {
-  std::string scheme;
+  MatrixFormat format;
   int64_t rows, width;
   bool media = false;
   bool dynamic = true;
@@ -21,12 +21,16 @@ struct EmbedCase {
 
 const std::vector<EmbedCase> embedCases = [] {
   std::vector<EmbedCase> cases;
-  for (const char *scheme : {"bf16", "f16", "f32", "q8_0"}) {
-    for (int64_t width : {1, 17, 37, 64, 101, 256})
-      cases.push_back({scheme, 37, width, width % 4 == 1});
-    cases.push_back({scheme, 1, 64, true});
-    cases.push_back({scheme, 50, 101, false, false});
-    cases.push_back({scheme, 16, 64, true, false});
+  std::vector<MatrixFormat> formats = {{"bf16", ""}, {"f16", ""}, {"f32", ""}};
+  for (const std::string &name : builtinSchemes)
+    formats.push_back(getBuiltin(name));
+  for (const MatrixFormat &format : formats) {
+    cases.push_back({format, 37, 101, true});
+    cases.push_back({format, 16, 640, false, false});
+    // One column, and schemes whose groups are the same as another's.
+    if (format.text.empty() || format.name == "q8_0" || format.name == "q3_k")
+      for (int64_t width : {1, 17, 64, 256})
+        cases.push_back({format, 50, width, width % 4 == 1});
   }
   return cases;
 }();
@@ -35,9 +39,9 @@ class EmbedKernel : public KernelTest {};
 
 TEST_P(EmbedKernel, MatchesTheTable) {
   const EmbedCase &c = embedCases[getCase()];
-  SCOPED_TRACE(c.scheme + " width " + std::to_string(c.width));
+  SCOPED_TRACE(c.format.name + " width " + std::to_string(c.width));
   std::mt19937 random(c.width);
-  Matrix table(c.scheme, c.rows, c.width, random);
+  Matrix table(c.format, c.rows, c.width, random);
   // Every row once, the last ones first; with media, each third token is one.
   std::vector<int32_t> order(c.rows);
   std::iota(order.rbegin(), order.rend(), 0);
@@ -55,8 +59,9 @@ TEST_P(EmbedKernel, MatchesTheTable) {
   std::string tokens = shapeOf({c.rows}, "i32", c.dynamic);
   std::string mediaShape = "?x" + std::to_string(c.width) + "xf32";
   std::string out = shapeOf({c.rows, c.width}, "f32", c.dynamic);
-  std::string type = getMatrixType(c.scheme, c.rows, c.width);
+  std::string type = c.format.getType(c.rows, c.width);
   KernelText text;
+  text.scheme(c.format.text);
   std::string line = "%r = lap.embed " + text.tensor("ids", tokens) + ", ";
   line += text.packed("table", type, table.packed.size());
   if (c.media) {
@@ -83,9 +88,11 @@ TEST_P(EmbedKernel, MatchesTheTable) {
             << "media token " << t << " column " << i;
         continue;
       }
-      double want = double(3.3f) * table.values[ids[t] * c.width + i];
-      // Code, block scale and the op's scale: two products.
-      ASSERT_NEAR(got, want, std::fabs(want) * 3 * roundoff)
+      int64_t at = ids[t] * c.width + i;
+      double want = double(3.3f) * table.values[at];
+      // The scheme's own steps and the op's scale.
+      double steps = double(table.steps) + 1;
+      ASSERT_NEAR(got, want, 3.3 * table.magnitudes[at] * steps * roundoff)
           << "token " << t << " column " << i;
     }
 }

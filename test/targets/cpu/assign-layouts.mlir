@@ -1,7 +1,11 @@
 // RUN: lapidary-opt %s --lap-assign-layouts | FileCheck %s
 // RUN: lapidary-opt %s --lap-assign-layouts --lap-assign-layouts | FileCheck %s
 
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
 
 // Every matrix of a product and the embedding's table, quantized ones too.
 // CHECK-DAG: lap.weight @table : {{.*}}layout = #lap.layout<rows16>

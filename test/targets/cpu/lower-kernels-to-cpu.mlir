@@ -15,7 +15,11 @@
 !window = !lap.kv_cache<heads = 2, head_dim = 20, window = 16>
 !full = !lap.kv_cache<heads = 1, head_dim = 32, window = 0>
 
-lap.scheme @q8_0 {block = 32, codes = i8, scale = f16}
+lap.scheme @q8_0(%code : si8 from -127 to 127, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
 
 // The runtime's signature: buffers, sizes, scratch, first tile, end tile; operands are loaded in the order of the kernel's
 // arguments. A tile is a token; its 40 columns are two whole vectors and a masked one of 8, in the norm and in the sum.
@@ -58,29 +62,33 @@ lap.kernel @residual_norm(%residual: memref<?x40xf32>, %input: memref<?x40xf32>,
   lap.return
 }
 
-// A row's codes are gathered from its tile by groups of four columns and scaled block by block: one whole block of 32, then
-// the 8 columns that are left. A media row is copied.
+// A token's row is a lane of its tile: a block's scales are loaded once, then the tile is decoded by 8 columns into scratch
+// memory, from where the lane is taken; one whole block of 32, then the 8 columns that are left. A media row is copied.
 // CHECK-LABEL: func.func @embed(
-// CHECK-SAME: lap.scratch = array<i64: 0, 0>, {{.*}}lap.tiles = array<i64: 0, 1>
+// CHECK-SAME: lap.scratch = array<i64: 512, 0>, {{.*}}lap.tiles = array<i64: 0, 1>
 // CHECK: scf.for
 // CHECK: memref.load {{.*}} : memref<?xi32>
 // CHECK: scf.if
 // CHECK: memref.load {{.*}} : memref<?xi32>
-// CHECK: scf.for %{{.*}} = %c0 to %c32 step %c32 {
-// CHECK-COUNT-8: vector.load {{.*}} : memref<?xi8>, vector<4xi8>
-// CHECK: arith.sitofp {{.*}} : vector<32xi8> to vector<32xf32>
-// CHECK: vector.load {{.*}} : memref<?xi8>, vector<2xi8>
-// CHECK: vector.store {{.*}} : memref<?xf32>, vector<32xf32>
-// CHECK-COUNT-2: vector.load {{.*}} : memref<?xi8>, vector<4xi8>
-// CHECK: vector.store {{.*}} : memref<?xf32>, vector<8xf32>
+// CHECK: %[[ROW:.*]] = arith.remui
+// CHECK: vector.load {{.*}} : memref<?xi8>, vector<32xi8>
+// CHECK: arith.extf {{.*}} : vector<16xf16> to vector<16xf32>
+// CHECK: scf.for %{{.*}} = %c0 to %c32 step %c8 {
+// CHECK-COUNT-2: vector.load {{.*}} : memref<?xi8>, vector<64xi8>
+// CHECK-COUNT-8: vector.store {{.*}} : memref<?xf32>, vector<16xf32>
+// CHECK: memref.load %{{.*}}[%[[ROW]]] : memref<?xf32>
+// CHECK: memref.store {{.*}} : memref<?xf32>
+// CHECK: vector.load {{.*}} : memref<?xi8>, vector<32xi8>
+// CHECK-COUNT-2: vector.load {{.*}} : memref<?xi8>, vector<64xi8>
+// CHECK-COUNT-8: memref.store {{.*}} : memref<?xf32>
 // CHECK: scf.if
 // CHECK: scf.for %{{.*}} = %c0 to %c32 step %c16 {
 // CHECK: vector.store {{.*}} : memref<?xf32>, vector<16xf32>
 // CHECK: vector.maskedstore
 // CHECK-NOT: memref.store
-lap.kernel @embed(%ids: memref<?xi32>, %table: memref<3264xi8>, %media: memref<?x40xf32>, %rows: memref<?xi32>, %out: memref<?x40xf32>) {
+lap.kernel @embed(%ids: memref<?xi32>, %table: memref<2112xi8>, %media: memref<?x40xf32>, %rows: memref<?xi32>, %out: memref<?x40xf32>) {
   %0 = bufferization.to_tensor %ids restrict : memref<?xi32> to tensor<?xi32>
-  %1 = lap.unpack %table {layout = #lap.layout<rows16>} : memref<3264xi8> -> !lap.quantized<40x40, @q8_0>
+  %1 = lap.unpack %table {layout = #lap.layout<rows16>} : memref<2112xi8> -> !lap.quantized<40x40, @q8_0>
   %2 = bufferization.to_tensor %media restrict : memref<?x40xf32> to tensor<?x40xf32>
   %3 = bufferization.to_tensor %rows restrict : memref<?xi32> to tensor<?xi32>
   %r = lap.embed %0, %1 media(%2, %3 : tensor<?x40xf32>, tensor<?xi32>) {scale = 2.0 : f32} : tensor<?xi32>, !lap.quantized<40x40, @q8_0> -> tensor<?x40xf32>

@@ -1,0 +1,11 @@
+# lapidary_embed_texts(OUTPUT FILES...): a C++ fragment with an entry {"name", "text"} for each file, in order.
+function(lapidary_embed_texts output)
+  set(entries "")
+  foreach(file ${ARGN})
+    get_filename_component(name ${file} NAME_WE)
+    file(READ ${file} text)
+    string(APPEND entries "{\"${name}\", R\"__text__(${text})__text__\"},\n")
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  endforeach()
+  file(GENERATE OUTPUT ${output} CONTENT "${entries}")
+endfunction()

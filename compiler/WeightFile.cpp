@@ -1,0 +1,288 @@
+// Opens bundles and checkpoints for comparing, and decodes their rows.
+#include "compiler/WeightFile.h"
+
+#include "compiler/SourceFormat.h"
+#include "compiler/WeightPacking.h"
+#include "dialects/lap/SchemeLibrary.h"
+#include "dialects/lap/WeightLayout.h"
+#include "frontends/formats/EncodedTensor.h"
+#include "frontends/formats/Safetensors.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/Support/FileSystem.h"
+
+#include <numeric>
+
+using namespace mlir;
+using namespace mlir::lap;
+using lapidary::Result;
+using lapidary::Status;
+
+static constexpr int64_t tileRows = RowTileLayout::tileRows;
+/// As a `lap.weight` has at most.
+static constexpr int64_t maxElements = int64_t(1) << 40;
+
+bool WeightFile::isDerived(StringRef name) {
+  return name.starts_with("rope.") || name.ends_with("inv_freq") ||
+         name.ends_with("embed_scale");
+}
+
+/// Sets rows and columns; false for a shape that no tensor has.
+static bool setRows(StoredTensor &tensor) {
+  int64_t elements = 1;
+  for (int64_t length : tensor.shape)
+    if (length < 1 || __builtin_mul_overflow(elements, length, &elements) ||
+        elements > maxElements)
+      return false;
+  tensor.columns = tensor.shape.size() < 2 ? 1 : tensor.shape.back();
+  tensor.rows = elements / tensor.columns;
+  return true;
+}
+
+static SourceFormat getFormat(Rounding rounding) {
+  return rounding == Rounding::F32   ? SourceFormat::F32
+         : rounding == Rounding::F16 ? SourceFormat::F16
+                                     : SourceFormat::BF16;
+}
+
+static Rounding getRounding(StringRef scheme) {
+  return scheme == "f32"    ? Rounding::F32
+         : scheme == "f16"  ? Rounding::F16
+         : scheme == "bf16" ? Rounding::BF16
+                            : Rounding::None;
+}
+
+namespace {
+
+class BundleWeights : public WeightFile {
+public:
+  static Result<std::unique_ptr<WeightFile>>
+  open(MLIRContext &context, const std::string &path,
+       const lapidary::ProgressCallback &progress);
+  Status readRows(size_t tensor, int64_t first,
+                  std::span<float> out) const override;
+
+private:
+  struct Stored {
+    lapidary::Scheme scheme;
+    std::optional<RowTileLayout> layout;
+    std::span<const uint8_t> bytes;
+  };
+  Status loadSchemes(MLIRContext &context);
+  Status add(MLIRContext &context, const lapidary::schema::Weight &weight);
+
+  std::shared_ptr<const lapidary::Bundle> bundle;
+  llvm::StringMap<lapidary::Scheme> schemes;
+  /// In the order of the program; `order` leads from `tensors` to them.
+  std::vector<Stored> stored;
+  std::vector<size_t> order;
+};
+
+class CheckpointWeights : public WeightFile {
+public:
+  static Result<std::unique_ptr<WeightFile>>
+  open(MLIRContext &context, const std::string &path, const std::string &media);
+  Status readRows(size_t tensor, int64_t first,
+                  std::span<float> out) const override;
+
+private:
+  explicit CheckpointWeights(lapidary::Checkpoint opened)
+      : checkpoint(std::move(opened)) {}
+  Status add(MLIRContext &context, const lapidary::TensorInfo &info);
+
+  lapidary::Checkpoint checkpoint;
+  /// Of tensors that the checkpoint has quantized, by name.
+  llvm::StringMap<lapidary::Scheme> schemes;
+  std::vector<const lapidary::TensorInfo *> infos;
+};
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Bundles
+//===----------------------------------------------------------------------===//
+
+Status BundleWeights::loadSchemes(MLIRContext &context) {
+  const auto *texts = bundle->program().schemes();
+  if (!texts)
+    return {};
+  for (const lapidary::schema::Scheme *entry : *texts) {
+    std::string name = entry->name()->str();
+    auto module = parseScheme(&context, entry->text()->string_view(),
+                              bundle->path() + ": scheme " + name);
+    if (failed(module))
+      return lapidary::invalidData(bundle->path() + ": the scheme " + name +
+                                   " is none that this version reads");
+    schemes[name] = getScheme(**module).getModel();
+  }
+  return {};
+}
+
+Status BundleWeights::add(MLIRContext &context,
+                          const lapidary::schema::Weight &weight) {
+  StoredTensor tensor;
+  tensor.name = weight.name()->str();
+  tensor.scheme = weight.scheme()->str();
+  tensor.shape.assign(weight.shape()->begin(), weight.shape()->end());
+  tensor.rounding = getRounding(tensor.scheme);
+  std::string what = bundle->path() + ": weight " + tensor.name;
+  if (!setRows(tensor))
+    return lapidary::invalidData(what + " has a shape that none has");
+  Stored own;
+  own.bytes = bundle->segment(weight.segment());
+  if (tensor.rounding == Rounding::None) {
+    auto scheme = schemes.find(tensor.scheme);
+    if (scheme == schemes.end())
+      return lapidary::invalidData(what + " is of the scheme " + tensor.scheme +
+                                   ", which the bundle does not define");
+    own.scheme = scheme->second;
+  } else {
+    Type element =
+        tensor.rounding == Rounding::F32   ? Type(Float32Type::get(&context))
+        : tensor.rounding == Rounding::F16 ? Type(Float16Type::get(&context))
+                                           : Type(BFloat16Type::get(&context));
+    own.scheme = getFloatScheme(element);
+  }
+  StringRef layout = weight.layout()->string_view();
+  uint64_t bytes = 0;
+  if (layout == "rows16" && tensor.shape.size() == 2) {
+    own.layout = getRowTileLayout(own.scheme, tensor.rows, tensor.columns);
+    bytes = own.layout->getBytes();
+  } else if (layout == "plain" && tensor.rounding != Rounding::None) {
+    bytes = tensor.rows * tensor.columns *
+            getSourceBytes(getFormat(tensor.rounding));
+  } else {
+    return lapidary::invalidData(what + " is of the scheme " + tensor.scheme +
+                                 " in the layout " + layout.str() +
+                                 ", which this version does not read");
+  }
+  if (bytes != own.bytes.size())
+    return lapidary::invalidData(what + " has " +
+                                 std::to_string(own.bytes.size()) +
+                                 " bytes, expected " + std::to_string(bytes));
+  tensors.push_back(std::move(tensor));
+  stored.push_back(std::move(own));
+  return {};
+}
+
+Result<std::unique_ptr<WeightFile>>
+BundleWeights::open(MLIRContext &context, const std::string &path,
+                    const lapidary::ProgressCallback &progress) {
+  auto file = std::make_unique<BundleWeights>();
+  file->bundle = LAPIDARY_TRY(lapidary::Bundle::open(path));
+  LAPIDARY_TRY(file->bundle->verifyWeights(progress));
+  LAPIDARY_TRY(file->loadSchemes(context));
+  for (const lapidary::schema::Weight *weight :
+       *file->bundle->program().weights())
+    LAPIDARY_TRY(file->add(context, *weight));
+  file->order.resize(file->tensors.size());
+  std::iota(file->order.begin(), file->order.end(), 0);
+  llvm::sort(file->order, [&](size_t a, size_t b) {
+    return file->tensors[a].name < file->tensors[b].name;
+  });
+  llvm::sort(file->tensors, [](const StoredTensor &a, const StoredTensor &b) {
+    return a.name < b.name;
+  });
+  return std::unique_ptr<WeightFile>(std::move(file));
+}
+
+Status BundleWeights::readRows(size_t number, int64_t first,
+                               std::span<float> out) const {
+  const StoredTensor &tensor = tensors[number];
+  const Stored &own = stored[order[number]];
+  if (!own.layout) {
+    SourceFormat format = getFormat(tensor.rounding);
+    convertToFloat(format,
+                   own.bytes.data() +
+                       first * tensor.columns * getSourceBytes(format),
+                   out.size(), out.data());
+    return {};
+  }
+  lapidary::EncodedRow encoded(own.scheme, tensor.columns);
+  for (size_t at = 0; at < out.size(); at += tensor.columns, ++first) {
+    unpackRow(*own.layout,
+              own.bytes.data() + first / tileRows * own.layout->tileBytes,
+              first % tileRows, encoded);
+    decodeRow(own.scheme, encoded, out.subspan(at, tensor.columns));
+  }
+  return {};
+}
+
+//===----------------------------------------------------------------------===//
+// Checkpoints
+//===----------------------------------------------------------------------===//
+
+Status CheckpointWeights::add(MLIRContext &context,
+                              const lapidary::TensorInfo &info) {
+  StoredTensor tensor;
+  tensor.name = info.name;
+  tensor.shape = info.shape;
+  if (!setRows(tensor))
+    return lapidary::invalidData(checkpoint.folder() + ": tensor " + info.name +
+                                 " is empty: " + describeTensor(info));
+  if (!info.encoding.empty()) {
+    tensor.scheme = LAPIDARY_TRY(lapidary::getEncodedScheme(info));
+    StringRef text = lapidary::getEncodedSchemeText(info);
+    auto module = text.empty() ? loadScheme(&context, tensor.scheme)
+                               : parseScheme(&context, text, tensor.scheme);
+    if (failed(module))
+      return lapidary::internalError("no scheme " + tensor.scheme);
+    schemes[info.name] = getScheme(**module).getModel();
+  } else {
+    tensor.scheme = StringRef(elementTypeName(info.type)).lower();
+    tensor.rounding = getRounding(tensor.scheme);
+    if (tensor.rounding == Rounding::None)
+      return lapidary::unsupported(
+          checkpoint.folder() + ": tensor " + info.name +
+          ": expected F32, F16 or BF16, found " + describeTensor(info));
+  }
+  tensors.push_back(std::move(tensor));
+  infos.push_back(&info);
+  return {};
+}
+
+Result<std::unique_ptr<WeightFile>>
+CheckpointWeights::open(MLIRContext &context, const std::string &path,
+                        const std::string &media) {
+  bool folder = llvm::sys::fs::is_directory(path);
+  auto file = std::unique_ptr<CheckpointWeights>(new CheckpointWeights(
+      LAPIDARY_TRY(folder ? lapidary::Checkpoint::open(path)
+                          : lapidary::Checkpoint::openGguf(path, media))));
+  for (const lapidary::TensorInfo &info : file->checkpoint.tensors())
+    if (!isDerived(info.name))
+      LAPIDARY_TRY(file->add(context, info));
+  return std::unique_ptr<WeightFile>(std::move(file));
+}
+
+Status CheckpointWeights::readRows(size_t number, int64_t first,
+                                   std::span<float> out) const {
+  const StoredTensor &tensor = tensors[number];
+  const lapidary::TensorInfo &info = *infos[number];
+  if (tensor.rounding != Rounding::None) {
+    SourceFormat format = getFormat(tensor.rounding);
+    int64_t size = getSourceBytes(format);
+    std::vector<uint8_t> bytes(out.size() * size);
+    LAPIDARY_TRY(checkpoint.read(info, first * tensor.columns * size, bytes));
+    convertToFloat(format, bytes.data(), out.size(), out.data());
+    return {};
+  }
+  const lapidary::Scheme &scheme = schemes.find(info.name)->second;
+  std::vector<lapidary::EncodedRow> row(
+      1, lapidary::EncodedRow(scheme, tensor.columns));
+  for (size_t at = 0; at < out.size(); at += tensor.columns, ++first) {
+    LAPIDARY_TRY(
+        lapidary::readEncodedRows(checkpoint, info, scheme, first, row));
+    decodeRow(scheme, row[0], out.subspan(at, tensor.columns));
+  }
+  return {};
+}
+
+Result<std::unique_ptr<WeightFile>>
+mlir::lap::openWeightFile(MLIRContext &context, const std::string &path,
+                          const std::string &media,
+                          const lapidary::ProgressCallback &progress) {
+  if (llvm::sys::fs::is_directory(path) || StringRef(path).ends_with(".gguf"))
+    return CheckpointWeights::open(context, path, media);
+  return BundleWeights::open(context, path, progress);
+}

@@ -1,0 +1,4 @@
+// f32: the value itself.
+lap.scheme @f32(%code : f32) {
+  lap.yield %code : f32
+}

@@ -1,0 +1,8 @@
+// 4 bits symmetric: blocks of 32 with one scale; GGUF's Q4_0. 4.5 bits a weight.
+lap.scheme @q4_0(%code : ui4, %scale : f16 per 32) {
+  %zero = arith.constant 8 : i32
+  %centred = arith.subi %code, %zero : i32
+  %value = arith.sitofp %centred : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}

@@ -1,0 +1,120 @@
+// The sums of a linear kernel in f32.
+#include "targets/cpu/LinearEmitter.h"
+
+using namespace mlir;
+using namespace mlir::lap;
+using namespace mlir::lap::cpu;
+
+/// One token: the sums of a group's products come first; a scale that the
+/// weights of a group share multiplies their sum.
+SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
+                                                 ArrayRef<Group> groups,
+                                                 Value first, int64_t count,
+                                                 ValueRange sums) {
+  // FMA takes 4 cycles and two start each cycle: 8 sums must be in flight. Of
+  // short groups, several are.
+  constexpr int64_t inFlight = 8, columnsASum = 8, unrolled = 64;
+  int64_t streamCount = streams.size();
+  int64_t slots =
+      std::clamp<int64_t>(count / columnsASum, 1, inFlight / streamCount);
+  int64_t span = decoder->getSpanColumns(16, 32);
+  SmallVector<Value> parts(streamCount * slots);
+  bool linear = decoder->isLinear();
+  auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size,
+                     int64_t firstSlot) {
+    SmallVector<SmallVector<Value>> values;
+    for (const Stream &stream : streams)
+      values.push_back(decoder->getValues(stream, at, size, span));
+    for (int64_t i = 0; i < size; ++i) {
+      Value broadcast = broadcastSlot(x, e.index(0), e.add(at, i), 0);
+      for (int64_t s = 0; s < streamCount; ++s) {
+        Value &sum = own[s * slots + (firstSlot + i) % slots];
+        Value weight = values[s][i];
+        if (!linear)
+          weight = decoder->getWeight(groups[s], weight);
+        sum = sum ? e.fma(broadcast, weight, sum) : e.mulF(broadcast, weight);
+      }
+    }
+    return own;
+  };
+  int64_t begin = 0;
+  if (count > unrolled) {
+    begin = count / span * span;
+    SmallVector<Value> zeros(parts.size(), e.splat(0));
+    parts = e.loop(first, e.add(first, begin), span, zeros,
+                   [&](Value at, ValueRange carried) {
+                     return addSpan(SmallVector<Value>(carried), at, span, 0);
+                   });
+  }
+  for (int64_t at = begin; at < count; at += span)
+    parts = addSpan(parts, e.add(first, at), std::min(span, count - at), at);
+
+  SmallVector<Value> result(sums);
+  for (int64_t s = 0; s < streamCount; ++s) {
+    Value &sum = result[s];
+    Value part = parts[s * slots];
+    for (int64_t slot = 1; slot < slots; ++slot)
+      if (Value other = parts[s * slots + slot])
+        part = e.addF(part, other);
+    const Group &group = groups[s];
+    sum = linear && group.slope ? e.fma(group.slope, part, sum)
+                                : e.addF(sum, part);
+    if (linear && group.offset)
+      sum = e.fma(group.offset, broadcastGroupSum(e.index(0), first, 0), sum);
+  }
+  return result;
+}
+
+/// Many tokens: a weight is made once and multiplied with the activations of
+/// the block.
+SmallVector<Value> LinearEmitter::addGroupForMany(ArrayRef<Stream> streams,
+                                                  ArrayRef<Group> groups,
+                                                  Value xAt, Value first,
+                                                  int64_t count,
+                                                  ValueRange sums) {
+  int64_t span = decoder->getSpanColumns(4, 8);
+  int64_t streamCount = streams.size();
+  auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size) {
+    SmallVector<SmallVector<Value>> weights;
+    for (auto [stream, group] : llvm::zip(streams, groups)) {
+      weights.push_back(decoder->getValues(stream, at, size, span));
+      for (Value &weight : weights.back())
+        weight = decoder->getWeight(group, weight);
+    }
+    for (int64_t i = 0; i < size; ++i)
+      for (int64_t token = 0; token < tokenBlock; ++token) {
+        Value broadcast = broadcastSlot(x, xAt, e.add(at, i), token);
+        for (int64_t s = 0; s < streamCount; ++s) {
+          Value &sum = own[s * tokenBlock + token];
+          sum = e.fma(broadcast, weights[s][i], sum);
+        }
+      }
+    return own;
+  };
+  SmallVector<Value> result(sums);
+  int64_t whole = count / span * span;
+  if (whole == span)
+    result = addSpan(result, first, span);
+  else if (whole)
+    result = e.loop(first, e.add(first, whole), span, result,
+                    [&](Value at, ValueRange carried) {
+                      return addSpan(SmallVector<Value>(carried), at, span);
+                    });
+  if (whole < count)
+    result = addSpan(result, e.add(first, whole), count - whole);
+  return result;
+}
+
+SmallVector<Value> LinearEmitter::emitSums(ArrayRef<Stream> streams,
+                                           Value xAt) {
+  SmallVector<Value> zeros(streams.size() * tokenBlock, e.splat(0));
+  return decoder->walkGroups(
+      streams, zeros,
+      [&](ArrayRef<Group> groups, Value first, int64_t count, ValueRange sums) {
+        if (decoder->isInteger())
+          return addGroupOfIntegers(streams, groups, xAt, first, count, sums);
+        return single
+                   ? addGroupForOne(streams, groups, first, count, sums)
+                   : addGroupForMany(streams, groups, xAt, first, count, sums);
+      });
+}
