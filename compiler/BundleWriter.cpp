@@ -5,6 +5,7 @@
 #include "runtime/core/Bundle.h"
 
 #include <cstring>
+#include <mutex>
 #include <xxhash.h>
 
 using namespace mlir;
@@ -99,8 +100,18 @@ Status mlir::lap::writeBundle(const std::string &path,
                             }));
   if (!progress("computing the self-test", 0))
     return lapidary::cancelled("compiling was interrupted");
+  std::mutex mutex;
+  bool stopped = false;
+  StoredValues stored(*weights, file);
+  WatchedValues watched(stored, [&](int64_t) {
+    std::lock_guard lock(mutex);
+    stopped = stopped || !progress("computing the self-test", 0);
+    return !stopped;
+  });
   FailureOr<std::vector<SelfTestData>> computed =
-      computeSelfTests(inputs.selfTest, StoredValues(*weights, file));
+      computeSelfTests(inputs.selfTest, watched);
+  if (stopped)
+    return lapidary::cancelled("compiling was interrupted");
   if (failed(computed))
     return reported;
   tests = *std::move(computed);

@@ -89,6 +89,11 @@ private:
         cast<RankedTensorType>(weight.getType()).getShape();
     if (Type element = getFloatType(scheme))
       return Type(RankedTensorType::get(shape, element));
+    // These names say to the runtime and to tools that values are plain.
+    if (llvm::is_contained({"f32", "f16", "bf16"}, scheme.getSymName()))
+      return scheme.emitError("@")
+             << scheme.getSymName()
+             << " is the name of plain values; give the scheme another name";
     FailureOr<SchemeOp> added = addScheme(getOperation(), scheme);
     if (failed(added))
       return failure();
@@ -110,8 +115,13 @@ private:
       layers =
           std::max(layers, lapidary::getLayerNumber(weight.getSymName()) + 1);
     });
+    int64_t storedBefore = 0;
     for (auto &[weight, weightReads] : reads) {
-      if (weight.getStored() || !llvm::all_of(weightReads, isMatrix))
+      if (weight.getStored()) {
+        ++storedBefore;
+        continue;
+      }
+      if (!llvm::all_of(weightReads, isMatrix))
         continue;
       StringRef name = chosen.getScheme(weight.getSymName(), layers);
       if (name.empty())
@@ -131,6 +141,13 @@ private:
         changeRead(read, *stored);
       ++quantized;
     }
+    if (storedBefore)
+      module.emitRemark() << storedBefore
+                          << (storedBefore == 1
+                                  ? " matrix of the checkpoint is quantized "
+                                    "already and stays as it is"
+                                  : " matrices of the checkpoint are quantized "
+                                    "already and stay as they are");
     return success();
   }
 };

@@ -1,7 +1,6 @@
 // The meaning of model level IR: an interpreter on f32 that everything else is
 // tested against, and that computes the expected values of a bundle's
-// self-test. Weights are streamed from the checkpoint, so that 24 GB of them
-// need little memory.
+// self-test. Weights are streamed, so that 24 GB of them need little memory.
 #pragma once
 
 #include "compiler/WeightValues.h"

@@ -3,9 +3,11 @@
 
 #include "compiler/SourceFormat.h"
 #include "compiler/WeightPacking.h"
+#include "compiler/WeightSource.h"
 #include "dialects/lap/SchemeLibrary.h"
 #include "dialects/lap/WeightLayout.h"
 #include "frontends/formats/EncodedTensor.h"
+#include "frontends/formats/Gguf.h"
 #include "frontends/formats/Safetensors.h"
 
 #include "mlir/IR/Builders.h"
@@ -19,7 +21,6 @@ using namespace mlir::lap;
 using lapidary::Result;
 using lapidary::Status;
 
-static constexpr int64_t tileRows = RowTileLayout::tileRows;
 /// As a `lap.weight` has at most.
 static constexpr int64_t maxElements = int64_t(1) << 40;
 
@@ -199,14 +200,11 @@ Status BundleWeights::readRows(size_t number, int64_t first,
                    out.size(), out.data());
     return {};
   }
-  lapidary::EncodedRow encoded(own.scheme, tensor.columns);
-  for (size_t at = 0; at < out.size(); at += tensor.columns, ++first) {
-    unpackRow(*own.layout,
-              own.bytes.data() + first / tileRows * own.layout->tileBytes,
-              first % tileRows, encoded);
-    decodeRow(own.scheme, encoded, out.subspan(at, tensor.columns));
-  }
-  return {};
+  return decodeRows(own.scheme, *own.layout, first * tensor.columns, out,
+                    [&](int64_t tile, const uint8_t *&bytes) -> Status {
+                      bytes = own.bytes.data() + tile * own.layout->tileBytes;
+                      return {};
+                    });
 }
 
 //===----------------------------------------------------------------------===//
@@ -267,22 +265,15 @@ Status CheckpointWeights::readRows(size_t number, int64_t first,
     convertToFloat(format, bytes.data(), out.size(), out.data());
     return {};
   }
-  const lapidary::Scheme &scheme = schemes.find(info.name)->second;
-  std::vector<lapidary::EncodedRow> row(
-      1, lapidary::EncodedRow(scheme, tensor.columns));
-  for (size_t at = 0; at < out.size(); at += tensor.columns, ++first) {
-    LAPIDARY_TRY(
-        lapidary::readEncodedRows(checkpoint, info, scheme, first, row));
-    decodeRow(scheme, row[0], out.subspan(at, tensor.columns));
-  }
-  return {};
+  return readEncodedValues(checkpoint, info, schemes.find(info.name)->second,
+                           first * tensor.columns, out);
 }
 
 Result<std::unique_ptr<WeightFile>>
 mlir::lap::openWeightFile(MLIRContext &context, const std::string &path,
                           const std::string &media,
                           const lapidary::ProgressCallback &progress) {
-  if (llvm::sys::fs::is_directory(path) || StringRef(path).ends_with(".gguf"))
+  if (llvm::sys::fs::is_directory(path) || lapidary::isGgufFile(path))
     return CheckpointWeights::open(context, path, media);
   return BundleWeights::open(context, path, progress);
 }

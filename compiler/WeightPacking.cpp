@@ -151,6 +151,27 @@ void mlir::lap::unpackRow(const RowTileLayout &layout, const uint8_t *tile,
   }
 }
 
+lapidary::Status mlir::lap::decodeRows(
+    const lapidary::Scheme &scheme, const RowTileLayout &layout, int64_t first,
+    std::span<float> out,
+    llvm::function_ref<lapidary::Status(int64_t tile, const uint8_t *&bytes)>
+        getTile) {
+  constexpr int64_t tileRows = RowTileLayout::tileRows;
+  int64_t columns = layout.columns;
+  if (first % columns || out.size() % columns)
+    return lapidary::internalError("expected whole rows of a packed weight");
+  lapidary::EncodedRow encoded(scheme, columns);
+  const uint8_t *bytes = nullptr;
+  int64_t row = first / columns;
+  for (size_t at = 0; at < out.size(); at += columns, ++row) {
+    if (at == 0 || row % tileRows == 0)
+      LAPIDARY_TRY(getTile(row / tileRows, bytes));
+    unpackRow(layout, bytes, row % tileRows, encoded);
+    decodeRow(scheme, encoded, out.subspan(at, columns));
+  }
+  return {};
+}
+
 void mlir::lap::packFloatTiles(const RowTileLayout &layout,
                                const uint8_t *source, int64_t rowCount,
                                int64_t tiles, uint8_t *out) {

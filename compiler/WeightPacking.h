@@ -3,8 +3,10 @@
 #pragma once
 
 #include "dialects/lap/WeightLayout.h"
+#include "runtime/core/Status.h"
 
 #include <cstdint>
+#include <span>
 
 namespace mlir::lap {
 
@@ -16,6 +18,15 @@ void packTile(const RowTileLayout &layout,
 /// Reads row `row` of a tile, as `packTile` wrote it.
 void unpackRow(const RowTileLayout &layout, const uint8_t *tile, int64_t row,
                lapidary::EncodedRow &out);
+
+/// The f32 values of whole rows from the matrix's element `first` on. `getTile`
+/// says where the bytes of a row tile are; it is called once for each, in
+/// order.
+lapidary::Status decodeRows(
+    const lapidary::Scheme &scheme, const RowTileLayout &layout, int64_t first,
+    std::span<float> out,
+    llvm::function_ref<lapidary::Status(int64_t tile, const uint8_t *&bytes)>
+        getTile);
 
 /// Writes `tiles` row tiles of a float scheme (its code is its value) from
 /// `rowCount` row-major rows of the same format; rows past that become zeros.

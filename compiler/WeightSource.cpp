@@ -39,19 +39,19 @@ mlir::lap::findSource(const lapidary::Checkpoint &checkpoint, WeightOp weight) {
 }
 
 Status mlir::lap::readEncodedValues(const lapidary::Checkpoint &checkpoint,
-                                    const TensorInfo &tensor, WeightOp weight,
+                                    const TensorInfo &tensor,
+                                    const lapidary::Scheme &scheme,
                                     int64_t first, std::span<float> out) {
-  FailureOr<lapidary::Scheme> scheme = getScheme(weight.getValueType(), weight);
   int64_t columns = tensor.shape.back();
-  if (failed(scheme) || first % columns || out.size() % columns)
+  if (first % columns || out.size() % columns)
     return lapidary::internalError("expected whole rows of " + tensor.name);
   std::vector<lapidary::EncodedRow> row(1,
-                                        lapidary::EncodedRow(*scheme, columns));
+                                        lapidary::EncodedRow(scheme, columns));
   for (size_t at = 0; at < out.size(); at += columns) {
     LAPIDARY_TRY(lapidary::readEncodedRows(
-        checkpoint, tensor, *scheme,
+        checkpoint, tensor, scheme,
         (first + static_cast<int64_t>(at)) / columns, row));
-    decodeRow(*scheme, row[0], out.subspan(at, columns));
+    decodeRow(scheme, row[0], out.subspan(at, columns));
   }
   return {};
 }

@@ -21,8 +21,8 @@ findSource(const lapidary::Checkpoint &checkpoint, WeightOp weight);
 /// f32 values of whole rows of a tensor that the checkpoint has quantized.
 lapidary::Status readEncodedValues(const lapidary::Checkpoint &checkpoint,
                                    const lapidary::TensorInfo &tensor,
-                                   WeightOp weight, int64_t firstElement,
-                                   std::span<float> out);
+                                   const lapidary::Scheme &scheme,
+                                   int64_t firstElement, std::span<float> out);
 
 /// One matrix. Immutable: packing is safe from several threads.
 class WeightSource {
@@ -35,6 +35,10 @@ public:
   const RowTileLayout &getLayout() const { return layout; }
   /// Bytes of the checkpoint behind a row.
   int64_t getRowBytes() const { return rowBytes; }
+  /// Whether the importance of columns changes how values are encoded.
+  bool takesImportance() const {
+    return encoder && scheme.strategy == lapidary::EncodeStrategy::Weighted;
+  }
   /// Writes row tiles [first, first + count); `source` is for the checkpoint's
   /// bytes. A value that is not finite is an error that names the tensor.
   lapidary::Status packTiles(int64_t first, int64_t count,

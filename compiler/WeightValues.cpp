@@ -23,7 +23,10 @@ Status CheckpointValues::read(WeightOp weight, int64_t first,
     convertToFloat(format, bytes.data(), out.size(), out.data());
     return {};
   }
-  return readEncodedValues(checkpoint, *tensor, weight, first, out);
+  // Verified by the op.
+  return readEncodedValues(checkpoint, *tensor,
+                           *getScheme(weight.getValueType(), weight), first,
+                           out);
 }
 
 StoredValues::StoredValues(ArrayRef<StoredWeight> stored,
@@ -54,8 +57,16 @@ Status StoredValues::read(WeightOp weight, int64_t first,
     return lapidary::notFound("the bundle has no weight " +
                               weight.getSymName().str());
   const Stored &stored = found->second;
-  if (stored.layout)
-    return readTiles(stored, first, out);
+  if (stored.layout) {
+    std::vector<uint8_t> bytes(stored.layout->tileBytes);
+    return decodeRows(stored.scheme, *stored.layout, first, out,
+                      [&](int64_t tile, const uint8_t *&at) {
+                        at = bytes.data();
+                        return file.read(stored.offset +
+                                             tile * stored.layout->tileBytes,
+                                         bytes);
+                      });
+  }
   auto format = getSourceFormat(
       cast<RankedTensorType>(weight.getValueType()).getElementType());
   int64_t size = getSourceBytes(format);
@@ -65,22 +76,9 @@ Status StoredValues::read(WeightOp weight, int64_t first,
   return {};
 }
 
-Status StoredValues::readTiles(const Stored &stored, int64_t first,
-                               std::span<float> out) const {
-  constexpr int64_t tileRows = RowTileLayout::tileRows;
-  const RowTileLayout &layout = *stored.layout;
-  int64_t columns = layout.columns;
-  if (first % columns || out.size() % columns)
-    return lapidary::internalError("expected whole rows of a packed weight");
-  int64_t row = first / columns, end = row + out.size() / columns;
-  std::vector<uint8_t> tile(layout.tileBytes);
-  lapidary::EncodedRow encoded(stored.scheme, columns);
-  for (float *at = out.data(); row < end; ++row, at += columns) {
-    if (at == out.data() || row % tileRows == 0)
-      LAPIDARY_TRY(
-          file.read(stored.offset + row / tileRows * layout.tileBytes, tile));
-    unpackRow(layout, tile.data(), row % tileRows, encoded);
-    decodeRow(stored.scheme, encoded, {at, static_cast<size_t>(columns)});
-  }
-  return {};
+Status WatchedValues::read(WeightOp weight, int64_t first,
+                           std::span<float> out) const {
+  if (!progress(static_cast<int64_t>(out.size())))
+    return lapidary::cancelled("reading weights was interrupted");
+  return values.read(weight, first, out);
 }

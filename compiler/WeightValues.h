@@ -10,6 +10,8 @@
 
 #include "llvm/ADT/StringMap.h"
 
+#include <functional>
+
 namespace mlir::lap {
 
 struct StoredWeight;
@@ -53,11 +55,24 @@ private:
     std::optional<RowTileLayout> layout;
     uint64_t offset = 0;
   };
-  lapidary::Status readTiles(const Stored &stored, int64_t first,
-                             std::span<float> out) const;
-
   llvm::StringMap<Stored> weights;
   const lapidary::BundleFile &file;
+};
+
+/// Other values, until they are stopped.
+class WatchedValues : public WeightValues {
+public:
+  /// `progress` gets elements as they are read, from any thread; when it
+  /// returns false, reading fails with Cancelled. `values` must outlive this.
+  WatchedValues(const WeightValues &values,
+                std::function<bool(int64_t elements)> progress)
+      : values(values), progress(std::move(progress)) {}
+  lapidary::Status read(WeightOp weight, int64_t first,
+                        std::span<float> out) const override;
+
+private:
+  const WeightValues &values;
+  std::function<bool(int64_t elements)> progress;
 };
 
 } // namespace mlir::lap

@@ -159,6 +159,7 @@ static std::vector<float> computeTable(RopeTableOp table) {
 }
 
 Status WeightWriter::prepare() {
+  int64_t encoded = 0, important = 0;
   for (StoredWeight &stored : weights) {
     Source source;
     source.units = stored.bytes;
@@ -168,6 +169,10 @@ Status WeightWriter::prepare() {
         source.matrix =
             LAPIDARY_TRY(WeightSource::open(checkpoint, weight, importance));
         source.units = source.matrix->getLayout().tiles;
+        if (source.matrix->takesImportance()) {
+          ++encoded;
+          important += importance.contains(weight.getSymName());
+        }
         source.unitsPerChunk =
             std::max<int64_t>(1, chunkBytes / (RowTileLayout::tileRows *
                                                source.matrix->getRowBytes()));
@@ -179,7 +184,16 @@ Status WeightWriter::prepare() {
     }
     sources.push_back(std::move(source));
   }
-  return {};
+  if (importance.empty() || important)
+    return {};
+  if (!encoded)
+    return lapidary::invalidArgument("the importance is of no use: no matrix "
+                                     "is encoded with it; choose a scheme "
+                                     "with --quant or --recipe");
+  return lapidary::invalidArgument(
+      "the importance has none of the " + std::to_string(encoded) +
+      " matrices that are encoded: calibrate with the checkpoint that is "
+      "compiled");
 }
 
 Status WeightWriter::process(Chunk &chunk) {

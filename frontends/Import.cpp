@@ -17,8 +17,13 @@ static constexpr uint64_t maxTokenizerBytes = uint64_t(256) << 20;
 
 FailureOr<ImportedModel>
 mlir::lap::importModel(MLIRContext *context, StringRef path, StringRef media) {
-  if (llvm::sys::fs::is_regular_file(path))
+  if (lapidary::isGgufFile(path.str()))
     return importGguf(context, path, media);
+  if (llvm::sys::fs::is_regular_file(path))
+    return emitError(UnknownLoc::get(context))
+           << path
+           << ": expected a Hugging Face folder or a GGUF file, found a file "
+              "of another kind";
   if (!media.empty())
     return emitError(UnknownLoc::get(context))
            << "--mmproj goes with a GGUF file, and " << path

@@ -314,6 +314,14 @@ std::optional<AffineForm> FactorFinder::find() {
   }
   if (hasOffset && form.offsetInner.columns != form.groupColumns)
     return std::nullopt;
+  // The columns of a unit are those of its longest field; the others must end
+  // where it does.
+  if (form.slopeOuter.field >= 0 && form.offsetOuter.field >= 0) {
+    auto [shorter, longer] =
+        std::minmax(form.slopeOuter.columns, form.offsetOuter.columns);
+    if (shorter != SchemeField::perRow && longer % shorter)
+      return std::nullopt;
+  }
   // A slope that is never positive is one of turned levels.
   if (!domain.isWide() && domain.getHighest() <= 0) {
     domain.negate();

@@ -208,7 +208,8 @@ LogicalResult SchemeOp::verify() {
     if (!isDecodeStep(&op)) // C4
       return op.emitOpError(
           "cannot be used to decode: expected scalar ops of arith and math on "
-          "i32, f32 and i1 that are listed in docs/schemes.md, or lap.lookup");
+          "i32 and f32 (i1 for conditions), without flags, that are listed in "
+          "docs/schemes.md, or lap.lookup");
     if (++steps > maxSteps)
       return emitOpError("expected at most ")
              << maxSteps << " ops in the decode region";

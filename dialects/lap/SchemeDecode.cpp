@@ -7,6 +7,8 @@
 #include "mlir/IR/Matchers.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace mlir::lap;
 
@@ -221,6 +223,17 @@ static bool isSmallInteger(Value value) {
   return number && std::abs(number.getInt()) <= largest;
 }
 
+/// Whether a sum with the value may be taken apart: not one with a constant
+/// that is there to round the other operand, which would then round something
+/// else.
+static bool isSmallFloat(Value value) {
+  constexpr double largest = 1 << 16;
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto number =
+      constant ? dyn_cast<FloatAttr>(constant.getValue()) : FloatAttr();
+  return !number || std::fabs(number.getValueAsDouble()) <= largest;
+}
+
 /// Follows the code through the region.
 class AffineWalk {
 public:
@@ -269,6 +282,9 @@ std::optional<Form> AffineWalk::visit(Operation *op) {
       op->getNumOperands() == 2 ? get(op->getOperand(left ? 1 : 0)) : Value();
   if (isa<arith::AddIOp, arith::SubIOp>(op) &&
       !isSmallInteger(op->getOperand(left ? 1 : 0)))
+    return std::nullopt;
+  if (isa<arith::AddFOp, arith::SubFOp>(op) &&
+      !isSmallFloat(op->getOperand(left ? 1 : 0)))
     return std::nullopt;
   Form result = form;
   auto addOffset = [&]<typename Add>(std::type_identity<Add>) {

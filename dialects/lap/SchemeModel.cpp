@@ -131,13 +131,38 @@ static std::optional<DecodeOpcode> getOpcode(Operation *op) {
       .Default([](Operation *) { return std::nullopt; });
 }
 
-static bool isWord(Type type) {
-  return type.isF32() || type.isInteger(32) || type.isInteger(1);
+/// A condition is 0 or 1 to a decode program; arithmetic on one bit would be
+/// something else to a machine.
+static bool takesConditions(Operation *op) {
+  return isa<arith::CmpIOp, arith::CmpFOp, arith::SelectOp, arith::AndIOp,
+             arith::OrIOp, arith::XOrIOp, arith::UIToFPOp, arith::ConstantOp>(
+      op);
+}
+
+/// Flags allow a compiler what a decode program does not do.
+static bool hasFlags(Operation *op) {
+  if (auto flags = dyn_cast<arith::ArithIntegerOverflowFlagsInterface>(op))
+    if (flags.hasNoSignedWrap() || flags.hasNoUnsignedWrap())
+      return true;
+  if (auto fast = dyn_cast<arith::ArithFastMathInterface>(op))
+    if (fast.getFastMathFlagsAttr() &&
+        fast.getFastMathFlagsAttr().getValue() != arith::FastMathFlags::none)
+      return true;
+  return op->hasAttr("isExact");
 }
 
 bool mlir::lap::isDecodeStep(Operation *op) {
-  return op->getNumResults() == 1 && getOpcode(op) &&
-         llvm::all_of(op->getResultTypes(), isWord) &&
+  if (op->getNumResults() != 1 || !getOpcode(op) || hasFlags(op))
+    return false;
+  auto isWord = [&](Type type) {
+    return type.isF32() || type.isInteger(32) ||
+           (type.isInteger(1) && takesConditions(op));
+  };
+  // Comparisons are of numbers.
+  if (isa<arith::CmpIOp, arith::CmpFOp>(op) &&
+      op->getOperand(0).getType().isInteger(1))
+    return false;
+  return llvm::all_of(op->getResultTypes(), isWord) &&
          llvm::all_of(op->getOperandTypes(), isWord);
 }
 

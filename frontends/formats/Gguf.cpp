@@ -31,6 +31,8 @@ constexpr uint64_t defaultAlignment = 32;
 constexpr uint32_t maxDimensions = 4;
 /// Longer than any name, and short enough for messages.
 constexpr uint64_t maxNameBytes = 65535;
+/// A hundred times as many as the largest models have.
+constexpr uint64_t maxTensors = 65536;
 /// Arrays of arrays: nothing that we read has them.
 constexpr int maxArrayDepth = 8;
 
@@ -209,6 +211,8 @@ Status HeaderReader::readTensor() {
   uint64_t elements = 1;
   for (uint32_t i = 0; i < rank; ++i) {
     auto size = LAPIDARY_TRY(number<uint64_t>());
+    if (!size)
+      return wrong("expected dimensions of 1 or more, found 0");
     // Products of sizes stay within 63 bits, so shapes are safe to multiply.
     constexpr auto most = uint64_t(std::numeric_limits<int64_t>::max());
     if (size > most || __builtin_mul_overflow(elements, size, &elements) ||
@@ -306,6 +310,9 @@ Status HeaderReader::run() {
                        std::to_string(version));
   // A name's length, dimensions, type and offset; a key's length and type.
   auto tensors = LAPIDARY_TRY(count(24, "tensors"));
+  if (tensors > maxTensors)
+    return wrong("expected at most " + std::to_string(maxTensors) +
+                 " tensors, found " + std::to_string(tensors));
   auto keys = LAPIDARY_TRY(count(12, "keys"));
   for (uint64_t i = 0; i < keys; ++i) {
     where = "key " + std::to_string(i) + ": ";
@@ -317,7 +324,6 @@ Status HeaderReader::run() {
     if (!header.metadata.emplace(std::move(key), std::move(value)).second)
       return wrong("expected once, found twice");
   }
-  header.tensors.reserve(size_t(tensors));
   for (uint64_t i = 0; i < tensors; ++i)
     LAPIDARY_TRY(readTensor());
   return placeTensors();

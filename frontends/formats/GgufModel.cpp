@@ -383,11 +383,4 @@ Result<ModelConfig> readGgufConfig(const GgufFile &text,
   return model;
 }
 
-std::optional<std::string> readGgufChatTemplate(const GgufFile &text) {
-  const GgufValue *value = text.get("tokenizer.chat_template");
-  if (!value || value->isArray() || !value->string())
-    return {};
-  return std::string(*value->string());
-}
-
 } // namespace lapidary

@@ -7,16 +7,10 @@
 #include "frontends/formats/ModelConfig.h"
 #include "runtime/core/Status.h"
 
-#include <optional>
-#include <string>
-
 namespace lapidary {
 
 /// The configuration; `media` may be null. Every key of the model's is either
 /// honoured, known to change nothing, or refused. Errors name file and key.
 Result<ModelConfig> readGgufConfig(const GgufFile &text, const GgufFile *media);
-
-/// The chat template, where the file has one.
-std::optional<std::string> readGgufChatTemplate(const GgufFile &text);
 
 } // namespace lapidary

@@ -1,5 +1,6 @@
 // Runs the short inputs that the compiler stored in a bundle on this machine's
-// device and compares with what the unquantized model gives for them.
+// device and compares with what the bundle's weights gave for them in the
+// compiler's reference interpreter.
 #pragma once
 
 #include "runtime/model/Session.h"

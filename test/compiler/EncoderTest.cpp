@@ -393,6 +393,17 @@ TEST(Encoder, HandlesSchemesThatAreNotAffine) {
               crossed.minus(other, -1));
   EXPECT_LT(getRelativeError(crossed.scheme, draw(96, 4)), 0.1);
 
+  Builder outer; // Outer fields of which neither is a part of the other.
+  code = outer.code(ui, 4);
+  scale = outer.field(ui, 4, 32);
+  uint32_t minimum = outer.field(ui, 4, 32), by = outer.field(f16, 16, 64),
+           minimumBy = outer.field(f16, 16, 96);
+  outer.field(f16, 16, 192); // Not used.
+  outer.sub(outer.mul(outer.mul(by, outer.toFloat(scale)), outer.toFloat(code)),
+            outer.mul(minimumBy, outer.toFloat(minimum)));
+  EXPECT_FALSE(RowEncoder(outer.scheme, 384).isAffine());
+  EXPECT_LT(getRelativeError(outer.scheme, draw(384, 4)), 0.2);
+
   Builder wide; // A float code with a scale.
   code = wide.code(f16, 16);
   scale = wide.field(Kind::F32, 32, perRow);

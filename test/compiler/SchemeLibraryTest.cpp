@@ -138,7 +138,7 @@ TEST_F(SchemeLibrary, DeepNestingIsRefused) {
         << open.str();
   }
   for (StringRef term : {"d + ", "-", "d floordiv "}) {
-    std::string text = "#map = affine_map<(d) -> (";
+    std::string text = "affine_map<(d) -> (";
     while (text.size() < bytes)
       text += term;
     EXPECT_THAT(parseError(text), HasSubstr("t.mlir:1: a scheme has no affine"))
@@ -150,6 +150,22 @@ TEST_F(SchemeLibrary, DeepNestingIsRefused) {
   EXPECT_THAT(
       parseError(std::string(70000, ' ')),
       HasSubstr("t.mlir has 70000 bytes: expected a scheme of at most"));
+}
+
+// Names of attributes nest without brackets, and would print as a tree.
+TEST_F(SchemeLibrary, NamedAttributesAndTypesAreRefused) {
+  std::string aliases = "#a0 = [1, 1]\n";
+  for (int i = 1; i < 60; ++i) {
+    std::string last = "#a" + std::to_string(i - 1);
+    aliases += "#a" + std::to_string(i) + " = [" + last + ", " + last + "]\n";
+  }
+  EXPECT_THAT(parseError(aliases + valid.str()),
+              HasSubstr("t.mlir:1: a scheme has no attributes and types"));
+  EXPECT_THAT(parseError("!t = f32\n" + valid.str()),
+              HasSubstr("a scheme has no attributes and types"));
+  // In comments they are nobody's.
+  EXPECT_TRUE(succeeded(
+      parseScheme(&context, "// #1, yes!\n" + valid.str(), "t.mlir")));
 }
 
 // Bytes that are changed, cut out and doubled: an error or another scheme.

@@ -7,6 +7,10 @@
 // RUN: not lapidary-opt %s --lap-quantize-weights="quant=%t.short.recipe" -split-input-file 2>&1 | FileCheck %s --check-prefix=SHORT
 // RUN: not lapidary-opt %s --lap-quantize-weights="quant=q3_x" -split-input-file 2>&1 | FileCheck %s --check-prefix=UNKNOWN
 // RUN: not lapidary-opt %s --lap-quantize-weights="recipe=q3_x" -split-input-file 2>&1 | FileCheck %s --check-prefix=NORECIPE
+// RUN: printf 'lap.scheme @bf16(%%%%code : si8, %%%%s : f16 per 32) {\n  %%%%v = arith.sitofp %%%%code : i32 to f32\n  %%%%w = arith.mulf %%%%v, %%%%s : f32\n  lap.yield %%%%w : f32\n}\n' > %t.bf16.mlir
+// RUN: not lapidary-opt %s --lap-quantize-weights="quant=%t.bf16.mlir" -split-input-file 2>&1 | FileCheck %s --check-prefix=NAME
+
+// NAME: error: @bf16 is the name of plain values; give the scheme another name
 
 // A scheme whose value is its code is no scheme of the module: the matrix is a tensor of that type.
 // PLAIN-NOT: lap.scheme

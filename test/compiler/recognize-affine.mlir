@@ -68,3 +68,25 @@ lap.scheme @claimed(%code : si4, %scale : f16 per 32) affine {
   %weight = arith.mulf %magnitude, %scale : f32
   lap.yield %weight : f32
 }
+
+// A constant that is added and taken away rounds the code's multiple: sums in another order would not.
+// CHECK: lap.scheme @rounded({{[^)]*}}) {
+lap.scheme @rounded(%code : ui4, %scale : f16 per 32) {
+  %magic = arith.constant 12582912.0 : f32
+  %half = arith.constant 0.3 : f32
+  %value = arith.sitofp %code : i32 to f32
+  %part = arith.mulf %value, %half : f32
+  %up = arith.addf %part, %magic : f32
+  %down = arith.subf %up, %magic : f32
+  %weight = arith.mulf %down, %scale : f32
+  lap.yield %weight : f32
+}
+
+// CHECK: lap.scheme @shifted({{[^)]*}}) affine {
+lap.scheme @shifted(%code : ui4, %scale : f16 per 32) {
+  %zero = arith.constant 7.5 : f32
+  %value = arith.sitofp %code : i32 to f32
+  %centred = arith.subf %value, %zero : f32
+  %weight = arith.mulf %centred, %scale : f32
+  lap.yield %weight : f32
+}

@@ -8,17 +8,10 @@ using namespace mlir::lap;
 /// what it reads is measured for some tokens of a window.
 static constexpr int64_t headTokens = 8;
 
-lapidary::Status WatchedValues::read(WeightOp weight, int64_t first,
-                                     std::span<float> out) const {
-  if (!progress(static_cast<int64_t>(out.size())))
-    return lapidary::cancelled("calibrating was interrupted");
-  return values.read(weight, first, out);
-}
-
 Calibration::Calibration(const ImportedModel &model,
                          std::function<bool(int64_t elements)> progress)
-    : model(model), values(*model.checkpoint, std::move(progress)),
-      interpreter(*model.module, values) {
+    : model(model), stored(*model.checkpoint),
+      values(stored, std::move(progress)), interpreter(*model.module, values) {
   interpreter.linearObserver =
       [this](LinearOp op, const ReferenceTensor &input) { observe(op, input); };
 }

@@ -4,28 +4,12 @@
 
 #include "compiler/Reference.h"
 #include "compiler/WeightSource.h"
+#include "compiler/WeightValues.h"
 #include "frontends/Import.h"
 #include "runtime/media/Audio.h"
 #include "runtime/media/ImagePreprocess.h"
 
-#include <atomic>
-
 namespace mlir::lap {
-
-/// Weights as the checkpoint has them, until it is stopped; counts what it
-/// reads.
-class WatchedValues : public WeightValues {
-public:
-  WatchedValues(const lapidary::Checkpoint &checkpoint,
-                std::function<bool(int64_t elements)> progress)
-      : values(checkpoint), progress(std::move(progress)) {}
-  lapidary::Status read(WeightOp weight, int64_t first,
-                        std::span<float> out) const override;
-
-private:
-  CheckpointValues values;
-  std::function<bool(int64_t elements)> progress;
-};
 
 class Calibration {
 public:
@@ -54,6 +38,7 @@ private:
   void observe(LinearOp op, const ReferenceTensor &input);
 
   const ImportedModel &model;
+  CheckpointValues stored;
   WatchedValues values;
   ReferenceInterpreter interpreter;
   llvm::StringMap<Squares> squares;

@@ -65,6 +65,11 @@ cutText(const Tokenizer &tokenizer, const ModelConfig &config,
   ids.resize(std::min<size_t>(ids.size(), static_cast<size_t>(tokens)));
   if (ids.empty())
     return invalidData(path + ": expected a text, found an empty file");
+  for (int32_t id : ids)
+    if (id == config.imageToken || id == config.videoToken ||
+        id == config.audioToken)
+      return invalidData(path + " has " + std::string(tokenizer.piece(id)) +
+                         ", which stands for a medium; expected a plain text");
   std::vector<std::vector<int32_t>> windows;
   for (size_t at = 0; at < ids.size();) {
     std::vector<int32_t> &own = windows.emplace_back();

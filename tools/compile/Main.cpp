@@ -86,6 +86,9 @@ int main(int argc, char **argv) {
   if (target != "cpu")
     return tool.failUsage("--target " + target +
                           " is not built in, expected cpu");
+  if (importance.getNumOccurrences() && options.emit)
+    return tool.failUsage("--importance is for writing a bundle; no stage that "
+                          "--emit shows depends on it");
   bool showsCode = options.emit == Phase::Llvm || options.emit == Phase::Asm;
   if (variant.getNumOccurrences() && !showsCode)
     return tool.failUsage(

@@ -35,7 +35,8 @@ public:
 
   /// Set by ^C or SIGTERM; a second one ends the process at once.
   static const std::atomic<bool> &isInterrupted();
-  /// A line that says what is being done, on a terminal only.
+  /// A line that says what is being done, on a terminal only; `done` is the
+  /// part of it from 0 to 1.
   void showProgress(StringRef what, double done);
   bool isTerminal() const { return terminal; }
 

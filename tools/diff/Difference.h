@@ -9,10 +9,13 @@ namespace mlir::lap {
 
 /// Sums over elements; several can be added up.
 struct Difference {
+  /// Of (a - b)^2.
   double errors = 0;
+  /// Of a^2, of b^2 and of a * b.
   double squaresA = 0;
   double squaresB = 0;
   double products = 0;
+  /// The largest |a - b|; in units of the weights, as they are used.
   double largest = 0;
   /// Elements that differ when both are rounded to the checkpoint's type.
   int64_t unequal = 0;

@@ -30,7 +30,8 @@ public:
   LogicalResult compare();
   LogicalResult printTable(size_t top);
   LogicalResult printJson(size_t top);
-  bool isComplete() const { return onlyA.empty() && onlyB.empty(); }
+  /// An error where a tensor is on one side only.
+  LogicalResult checkComplete() const;
 
 private:
   FailureOr<std::unique_ptr<WeightFile>> open(const std::string &path);
@@ -133,6 +134,18 @@ LogicalResult Diff::compare() {
     return one != other ? one > other : left.a->name < right.a->name;
   });
   return success();
+}
+
+LogicalResult Diff::checkComplete() const {
+  if (onlyA.empty() && onlyB.empty())
+    return success();
+  auto tensors = [](size_t count) {
+    return std::to_string(count) + (count == 1 ? " tensor" : " tensors");
+  };
+  return check(context, lapidary::invalidData(
+                            tensors(onlyA.size()) + " only in " + pathA +
+                            " and " + tensors(onlyB.size()) + " only in " +
+                            pathB + ", or of another shape there"));
 }
 
 static void printNumbers(llvm::raw_ostream &out, const Difference &numbers) {
@@ -242,7 +255,9 @@ int main(int argc, char **argv) {
                         cl::desc("Print the N worst tensors (default: all)"));
   if (auto code = tool.parseOptions(
           "Compares weights, tensor by tensor, worst first. Errors are "
-          "relative to A; 'exact' tensors are equal in A's type.\n\n"
+          "relative to A; 'exact' tensors are equal in A's type. The exit code "
+          "is 1 when a tensor is on one side only or has another shape "
+          "there.\n\n"
           "  lapidary diff gemma-4-12b gemma.lap\n"))
     return *code;
   if (a.empty() || b.empty())
@@ -254,6 +269,6 @@ int main(int argc, char **argv) {
     if (failed(diff.compare()) ||
         failed(json ? diff.printJson(rows) : diff.printTable(rows)))
       return failure();
-    return success(diff.isComplete());
+    return diff.checkComplete();
   });
 }

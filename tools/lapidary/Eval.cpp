@@ -98,6 +98,17 @@ Result<EvalInput> readInput(const EvalOptions &options) {
   return input;
 }
 
+Status printResults(const std::vector<EvalResult> &results, bool json) {
+  if (!json)
+    return writeOutput(evalTable(results));
+  if (results.size() == 1)
+    return writeJson(evalJson(results.front()));
+  auto list = nlohmann::ordered_json::array();
+  for (const EvalResult &result : results)
+    list.push_back(evalJson(result));
+  return writeJson(list);
+}
+
 Status evaluate(const EvalOptions &options) {
   const EvalRun run{options.threads, &watchInterrupts()};
   std::optional<ReplacingFile> picture;
@@ -122,22 +133,16 @@ Status evaluate(const EvalOptions &options) {
       LAPIDARY_TRY(
           evaluateTasks(input.models[i], input.tasks, run, results[i]));
 
-  if (picture) {
-    const ScatterPlot plot = evalPlot(results, reference != nullptr);
-    if (plot.points.empty())
-      return invalidData("no bundle has a finite perplexity, so there is "
-                         "nothing to draw in '" +
-                         options.plot + "'");
-    LAPIDARY_TRY(picture->commit(renderSvg(plot)));
-  }
-  if (!options.json)
-    return writeOutput(evalTable(results));
-  if (results.size() == 1)
-    return writeJson(evalJson(results.front()));
-  auto list = nlohmann::ordered_json::array();
-  for (const EvalResult &result : results)
-    list.push_back(evalJson(result));
-  return writeJson(list);
+  // What took long is out before anything else can fail.
+  LAPIDARY_TRY(printResults(results, options.json));
+  if (!picture)
+    return {};
+  const ScatterPlot plot = evalPlot(results, reference != nullptr);
+  if (plot.points.empty())
+    return invalidData("no bundle has a finite perplexity, so there is "
+                       "nothing to draw in '" +
+                       options.plot + "'");
+  return picture->commit(renderSvg(plot));
 }
 
 } // namespace

@@ -88,7 +88,7 @@ void addSelfTestCommand(CLI::App &app, Action &action) {
   CLI::App *command = app.add_subcommand(
       "selftest", "Check that this machine computes what the model says");
   command->footer("The bundle holds short inputs and the outputs that the "
-                  "unquantized model gives for them.\nThey are run here and "
+                  "bundle's weights give for them.\nThey are run here and "
                   "compared; the exit code is 1 when one is off by more than "
                   "its bound.\nExample:\n  lapidary selftest model.lap");
   addBundleArgument(*command, options->bundle);

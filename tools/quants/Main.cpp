@@ -25,6 +25,9 @@ struct Entry {
 struct QuantsOptions {
   std::string name;
   std::string checkpoint;
+  /// The GGUF file of the projections; may be empty.
+  std::string media;
+  bool recipe = false;
   bool json = false;
 };
 
@@ -74,7 +77,7 @@ LogicalResult Quants::loadTensors() {
     tensors = getLargeShapes();
     return success();
   }
-  auto read = readShapes(options.checkpoint);
+  auto read = readShapes(options.checkpoint, options.media);
   if (!read.ok())
     return check(context, read.status());
   tensors = *std::move(read);
@@ -187,7 +190,10 @@ LogicalResult Quants::print() {
         out << "\n";
       printTable(out, "recipe", recipes);
       out << "\nSizes are of the weights of " << getPrintable(model)
-          << ". 'lapidary quants NAME' prints a scheme or recipe.\n";
+          << ". 'lapidary quants NAME' prints a scheme or recipe,\n"
+             "'lapidary quants --recipe NAME' the recipe where both have the "
+             "name. Of the two, compile's --quant\ntakes the scheme and its "
+             "--recipe the recipe.\n";
       return;
     }
     llvm::json::OStream json(out, 1);
@@ -204,9 +210,16 @@ LogicalResult Quants::run() {
   StringRef name = options.name;
   if (name.ends_with(".mlir") || name.ends_with(".recipe"))
     return printFile();
-  for (ArrayRef<BuiltInText> texts : {getBuiltInSchemes(), getBuiltInRecipes()})
-    if (const BuiltInText *text = findText(texts, name))
-      return printText(text->text);
+  const BuiltInText *scheme = findText(getBuiltInSchemes(), name),
+                    *recipe = findText(getBuiltInRecipes(), name);
+  if (recipe && (options.recipe || !scheme))
+    return printText(recipe->text);
+  if (options.recipe)
+    return emitError(UnknownLoc::get(&context))
+           << "unknown recipe '" << name << "': known are "
+           << listNames(getBuiltInRecipes());
+  if (scheme)
+    return printText(scheme->text);
   if (!name.empty()) // An error that lists what there is.
     return LogicalResult(loadQuant(&context, name));
   if (failed(loadTensors()))
@@ -230,19 +243,33 @@ int main(int argc, char **argv) {
   cl::opt<std::string> checkpoint(
       "for", cl::value_desc("CHECKPOINT"), cl::cat(category),
       cl::desc("Sizes of this checkpoint (default: Gemma 4 12B)"));
+  cl::opt<std::string> media(
+      "mmproj", cl::value_desc("FILE"), cl::cat(category),
+      cl::desc("With --for and a GGUF file: the file of its projections"));
+  cl::opt<bool> recipe(
+      "recipe", cl::cat(category),
+      cl::desc("Print the recipe of that name, not the scheme"));
   cl::opt<bool> json("json", cl::cat(category), cl::desc("Print JSON"));
   if (auto code = tool.parseOptions(
           "Lists quantization schemes and recipes, with bits a weight and "
           "sizes.\n\n"
           "  lapidary quants\n"
-          "  lapidary quants q4_0 > my_scheme.mlir\n"))
+          "  lapidary quants q4_0 > my_scheme.mlir\n"
+          "  lapidary quants --recipe q8_0 > my.recipe\n\n"
+          "A name may be both a scheme's and a recipe's: then 'lapidary "
+          "compile' takes the scheme for --quant NAME and the recipe for "
+          "--recipe NAME.\n"))
     return *code;
-  QuantsOptions options = {name, checkpoint, json};
+  QuantsOptions options = {name, checkpoint, media, recipe, json};
   bool file = StringRef(options.name).ends_with(".mlir") ||
               StringRef(options.name).ends_with(".recipe");
   if (!options.name.empty() && !file && (json || !options.checkpoint.empty()))
     return tool.failUsage("a name prints a text: --json and --for go with the "
                           "list or with a file");
+  if (recipe && (file || options.name.empty()))
+    return tool.failUsage("--recipe goes with the name of a built-in recipe");
+  if (!options.media.empty() && options.checkpoint.empty())
+    return tool.failUsage("--mmproj goes with --for and a GGUF file");
   return tool.run(
       [&](MLIRContext &context) { return Quants(context, options).run(); });
 }

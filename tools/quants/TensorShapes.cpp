@@ -2,9 +2,8 @@
 #include "tools/quants/TensorShapes.h"
 
 #include "dialects/lap/WeightLayout.h"
+#include "frontends/formats/Gguf.h"
 #include "frontends/formats/Safetensors.h"
-
-#include "llvm/Support/FileSystem.h"
 
 using namespace mlir;
 using namespace mlir::lap;
@@ -87,12 +86,15 @@ std::vector<TensorShape> mlir::lap::getLargeShapes() {
 }
 
 Result<std::vector<TensorShape>>
-mlir::lap::readShapes(const std::string &checkpoint) {
-  bool folder = llvm::sys::fs::is_directory(checkpoint);
+mlir::lap::readShapes(const std::string &checkpoint, const std::string &media) {
+  bool gguf = lapidary::isGgufFile(checkpoint);
+  if (!gguf && !media.empty())
+    return lapidary::invalidArgument("--mmproj goes with a GGUF file, and " +
+                                     checkpoint +
+                                     " is none: a folder has its projections");
   lapidary::Checkpoint opened =
-      LAPIDARY_TRY(folder || !StringRef(checkpoint).ends_with(".gguf")
-                       ? lapidary::Checkpoint::open(checkpoint)
-                       : lapidary::Checkpoint::openGguf(checkpoint, ""));
+      LAPIDARY_TRY(gguf ? lapidary::Checkpoint::openGguf(checkpoint, media)
+                        : lapidary::Checkpoint::open(checkpoint));
   std::vector<TensorShape> shapes;
   for (const lapidary::TensorInfo &tensor : opened.tensors()) {
     bool matrix = tensor.shape.size() == 2 && tensor.bytes > 0;

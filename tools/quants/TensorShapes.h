@@ -23,9 +23,10 @@ struct TensorShape {
 
 /// The tensors of Gemma 4 12B in bf16.
 std::vector<TensorShape> getLargeShapes();
-/// The tensors of a Hugging Face folder or a GGUF file.
+/// The tensors of a Hugging Face folder or a GGUF file; `media` is the GGUF
+/// file of its projections, or empty.
 lapidary::Result<std::vector<TensorShape>>
-readShapes(const std::string &checkpoint);
+readShapes(const std::string &checkpoint, const std::string &media);
 
 /// Layers of a model with these tensors.
 int64_t countLayers(ArrayRef<TensorShape> tensors);

@@ -147,7 +147,7 @@ lap.scheme @s(%code : ui4) {
 
 // scheme C4: an op with a side effect.
 lap.scheme @s(%code : f32) {
-  // expected-error@+1 {{cannot be used to decode: expected scalar ops of arith and math on i32, f32 and i1}}
+  // expected-error@+1 {{cannot be used to decode: expected scalar ops of arith and math on i32 and f32}}
   %m = memref.alloc() : memref<4xf32>
   lap.yield %code : f32
 }
@@ -203,4 +203,37 @@ lap.scheme @s(%code : ui1) {
 func.func @yield(%x: f32) {
   // expected-error@+1 {{expects parent op 'lap.scheme'}}
   lap.yield %x : f32
+}
+
+// -----
+
+// scheme C4: arithmetic on a condition.
+lap.scheme @s(%code : ui4, %scale : f16 per 32) {
+  %zero = arith.constant 8 : i32
+  %low = arith.cmpi slt, %code, %zero : i32
+  // expected-error@+1 {{cannot be used to decode}}
+  %sign = arith.sitofp %low : i1 to f32
+  %weight = arith.mulf %sign, %scale : f32
+  lap.yield %weight : f32
+}
+
+// -----
+
+// scheme C4: flags.
+lap.scheme @s(%code : ui4, %scale : f16 per 32) {
+  %zero = arith.constant 8 : i32
+  // expected-error@+1 {{cannot be used to decode}}
+  %centred = arith.subi %code, %zero overflow<nsw> : i32
+  %value = arith.sitofp %centred : i32 to f32
+  %weight = arith.mulf %value, %scale : f32
+  lap.yield %weight : f32
+}
+
+// -----
+
+lap.scheme @s(%code : ui4, %scale : f16 per 32) {
+  %value = arith.sitofp %code : i32 to f32
+  // expected-error@+1 {{cannot be used to decode}}
+  %weight = arith.mulf %value, %scale fastmath<fast> : f32
+  lap.yield %weight : f32
 }

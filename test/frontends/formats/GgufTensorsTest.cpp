@@ -2,6 +2,8 @@
 // that they were converted from.
 #include "frontends/formats/GgufTensors.h"
 
+#include "frontends/formats/EncodedTensor.h"
+#include "frontends/formats/GgufBlocks.h"
 #include "test/TemporaryFolder.h"
 #include "test/frontends/formats/TestGguf.h"
 
@@ -105,6 +107,57 @@ TEST_F(GgufTensorsTest, BlocksAndTheirFactorAreGivenAsTheyAre) {
   EXPECT_EQ(bytes[71], 'x');
   EXPECT_EQ(describeTensor(*checkpoint->find("lm_head.weight")),
             "type id 77 [2, 64]");
+}
+
+TEST_F(GgufTensorsTest, ScalesThatAreNoNumbersAreErrorsThatNameTheRow) {
+  // Reads all of two rows, the second of which begins with `scale`.
+  auto read = [&](uint32_t id, uint64_t columns, const std::string &scale,
+                  float factor = 1) -> Status {
+    const GgmlType &type = *findGgmlType(id);
+    std::string bytes(2 * columns / uint64_t(type.columns) * type.bytes, 0);
+    bytes.replace(bytes.size() / 2, scale.size(), scale);
+    GgufBuilder builder;
+    builder.tensor("blk.3.ffn_up.weight", id, {columns, 2}, bytes);
+    if (factor != 1)
+      builder.tensor("blk.3.ffn_up.scale", f32, {1}, floats({factor}));
+    folder.write("t.gguf", builder.build());
+    auto checkpoint =
+        LAPIDARY_TRY(Checkpoint::openGguf(folder.path("t.gguf"), ""));
+    Scheme scheme;
+    scheme.name = type.scheme;
+    for (const GgmlField &field : type.fields) {
+      SchemeField &own = scheme.fields.emplace_back();
+      own.kind = field.kind;
+      own.bits = field.bits;
+      own.columns = field.columns;
+    }
+    std::vector<EncodedRow> rows(2, EncodedRow(scheme, int64_t(columns)));
+    return readEncodedRows(
+        checkpoint,
+        *checkpoint.find("model.language_model.layers.3.mlp.up_proj.weight"),
+        scheme, 0, rows);
+  };
+  auto expectReadError = [](const Status &status, const std::string &found) {
+    ASSERT_FALSE(status.ok()) << found;
+    EXPECT_EQ(status.getCode(), StatusCode::InvalidData);
+    EXPECT_THAT(status.message(),
+                HasSubstr("t.gguf: tensor "
+                          "\"model.language_model.layers.3.mlp.up_proj.weight"
+                          "\": expected scales that are finite"));
+    EXPECT_THAT(status.message(), HasSubstr("found " + found + " in row 1"));
+  };
+  constexpr uint32_t q4_0 = 2, q4K = 12, mxFp4 = 39, nvFp4 = 40;
+  EXPECT_TRUE(read(q4_0, 32, "\xff\x7b").ok()); // 65504
+  expectReadError(read(q4_0, 32, std::string("\x00\x7c", 2)), "inf");
+  expectReadError(read(q4_0, 32, "\x01\xfc"), "-nan");
+  // The minimum's scale.
+  expectReadError(read(q4K, 256, std::string("\0\0\0\x7c", 4)), "inf");
+  // 6 * 2^125 is an f32, 6 * 2^126 is none, and the last power is NaN.
+  EXPECT_TRUE(read(mxFp4, 32, "\xfc").ok());
+  expectReadError(read(mxFp4, 32, "\xfd"), "one that is too large");
+  expectReadError(read(mxFp4, 32, "\xff"), "nan");
+  EXPECT_TRUE(read(nvFp4, 64, "\x7e", 1e34F).ok());
+  expectReadError(read(nvFp4, 64, "\x7e", 1e36F), "one that is too large");
 }
 
 TEST_F(GgufTensorsTest, TensorsThatCannotBeReadAreNamed) {

@@ -3,13 +3,11 @@
 #pragma once
 
 #include "compiler/WeightPacking.h"
+#include "dialects/lap/SchemeLibrary.h"
 #include "test/targets/cpu/KernelTest.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-
-#include <fstream>
-#include <sstream>
 
 namespace mlir::lap::cpu {
 
@@ -43,19 +41,17 @@ struct MatrixFormat {
 
 /// A scheme that is built in.
 inline MatrixFormat getBuiltin(const std::string &name) {
-  std::ifstream file(std::string(LAPIDARY_TEST_DIR) + "/../schemes/" + name +
-                     ".mlir");
-  std::stringstream text;
-  text << file.rdbuf();
-  EXPECT_FALSE(text.str().empty()) << "no scheme " << name;
-  return {name, text.str()};
+  const BuiltInText *found = findText(getBuiltInSchemes(), name);
+  EXPECT_NE(found, nullptr) << "no scheme " << name;
+  return {name, found ? found->text.str() : ""};
 }
 
-inline const std::vector<std::string> builtinSchemes = {
-    "bf16",         "f16",           "f32",    "q8_0",  "q4_0", "q4_1",
-    "q5_0",         "q5_1",          "q2_k",   "q3_k",  "q4_k", "q5_k",
-    "q6_k",         "iq4_nl",        "mxfp4",  "nvfp4", "nf4",  "fp8_e4m3",
-    "int8_channel", "int4_group128", "ternary"};
+inline const std::vector<std::string> builtinSchemes = [] {
+  std::vector<std::string> names;
+  for (const BuiltInText &scheme : getBuiltInSchemes())
+    names.push_back(scheme.name.str());
+  return names;
+}();
 
 /// Raw bits of a field: any bits where they are few, but for those that mean
 /// no finite number or, of a scale of eight bits, one far from 1.
