@@ -18,12 +18,14 @@ constexpr int64_t mediaTokens = 2;
 constexpr int64_t comparedLogits = 256;
 /// Embedding values compared a test.
 constexpr int64_t comparedEmbeddings = 512;
-/// The largest differences of logits, in units of their root mean square (at
-/// least 1), at `boundLayers` layers or less; errors of layers add up like
-/// independent ones, with the square root of their number. What differs is the
-/// order of sums, as both sides keep f16 caches, whose last bit goes either
-/// way; where activations are rounded, numbers at the edge of two do, too.
-constexpr double exactBound = 0.05, roundedBound = 0.1, boundLayers = 6;
+/// The largest differences of logits at `boundLayers` layers or less, absolute
+/// and in units of their root mean square, whichever is more; errors of layers
+/// add up like independent ones, with the square root of their number. What
+/// differs is the order of sums, as both sides keep f16 caches, whose last bit
+/// goes either way; where activations are rounded, numbers at the edge of two
+/// do, too.
+constexpr double exactBound = 0.04, exactShare = 0.01, roundedShare = 0.1,
+                 boundLayers = 6;
 /// Embeddings: in units of their root mean square.
 constexpr double exactEmbeddingBound = 0.01, roundedEmbeddingBound = 0.05;
 
@@ -216,8 +218,10 @@ void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
     squares += static_cast<double>(value) * value;
   double size =
       std::max(1.0, std::sqrt(squares / static_cast<double>(vocabulary)));
+  double bound =
+      rounded ? roundedShare * size : std::max(exactBound, exactShare * size);
   test.bound = static_cast<float>(
-      (rounded ? roundedBound : exactBound) * size *
+      bound *
       std::max(1.0, std::sqrt(config.text.layers.size() / boundLayers)));
 }
 

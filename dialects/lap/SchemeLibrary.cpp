@@ -92,11 +92,9 @@ static LogicalResult checkText(MLIRContext *context, StringRef text,
     } else if (rest.starts_with("affine_map") ||
                rest.starts_with("affine_set")) {
       return error() << "a scheme has no affine maps and sets";
-    } else if ((text[i] == '#' || text[i] == '!') &&
-               text.take_front(i).rsplit('\n').second.trim().empty() &&
-               (text.take_front(i).contains('\n') || i == 0) &&
-               !rest.split('\n').first.contains("affine_")) {
-      // Names of attributes in attributes nest without brackets.
+    } else if (text[i] == '#' || text[i] == '!') {
+      // Names of attributes in attributes nest without brackets; a scheme needs
+      // none, so that there is no need to tell where one is defined.
       return error() << "a scheme has no attributes and types with a name";
     } else if (text[i] == '"') {
       inString = true;

@@ -161,6 +161,11 @@ TEST_F(SchemeLibrary, NamedAttributesAndTypesAreRefused) {
   }
   EXPECT_THAT(parseError(aliases + valid.str()),
               HasSubstr("t.mlir:1: a scheme has no attributes and types"));
+  for (StringRef name : {"#a = [1, 1] // affine_map\n", "#a\n = [1, 1]\n"})
+    EXPECT_THAT(parseError(name.str() + valid.str()),
+                HasSubstr("t.mlir:1: a scheme has no attributes and types"));
+  EXPECT_THAT(parseError(valid.str() + "#a = [1, 1]\n"),
+              HasSubstr("t.mlir:6: a scheme has no attributes and types"));
   EXPECT_THAT(parseError("!t = f32\n" + valid.str()),
               HasSubstr("a scheme has no attributes and types"));
   // In comments they are nobody's.
