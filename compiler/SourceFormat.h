@@ -1,13 +1,15 @@
 // Floating point formats of a checkpoint, as bytes.
 #pragma once
 
+#include "compiler/encoder/Encoder.h"
+
 #include "mlir/IR/Types.h"
 
 #include <cstdint>
 
 namespace mlir::lap {
 
-enum class SourceFormat : uint8_t { F32, F16, BF16 };
+using lapidary::SourceFormat;
 
 /// The format of an f32, f16 or bf16 element type.
 SourceFormat getSourceFormat(Type element);

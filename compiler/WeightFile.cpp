@@ -1,7 +1,6 @@
 // Opens bundles and checkpoints for comparing, and decodes their rows.
 #include "compiler/WeightFile.h"
 
-#include "compiler/SourceFormat.h"
 #include "compiler/WeightPacking.h"
 #include "compiler/WeightSource.h"
 #include "dialects/lap/SchemeLibrary.h"
@@ -25,8 +24,7 @@ using lapidary::Status;
 static constexpr int64_t maxElements = int64_t(1) << 40;
 
 bool WeightFile::isDerived(StringRef name) {
-  return name.starts_with("rope.") || name.ends_with("inv_freq") ||
-         name.ends_with("embed_scale");
+  return name.starts_with("rope.") || lapidary::followsFromConfig(name);
 }
 
 /// Sets rows and columns; false for a shape that no tensor has.
@@ -41,17 +39,14 @@ static bool setRows(StoredTensor &tensor) {
   return true;
 }
 
-static SourceFormat getFormat(Rounding rounding) {
-  return rounding == Rounding::F32   ? SourceFormat::F32
-         : rounding == Rounding::F16 ? SourceFormat::F16
-                                     : SourceFormat::BF16;
-}
-
-static Rounding getRounding(StringRef scheme) {
-  return scheme == "f32"    ? Rounding::F32
-         : scheme == "f16"  ? Rounding::F16
-         : scheme == "bf16" ? Rounding::BF16
-                            : Rounding::None;
+static std::optional<SourceFormat> getFormat(StringRef scheme) {
+  if (scheme == "f32")
+    return SourceFormat::F32;
+  if (scheme == "f16")
+    return SourceFormat::F16;
+  if (scheme == "bf16")
+    return SourceFormat::BF16;
+  return std::nullopt;
 }
 
 namespace {
@@ -126,23 +121,24 @@ Status BundleWeights::add(MLIRContext &context,
   tensor.name = weight.name()->str();
   tensor.scheme = weight.scheme()->str();
   tensor.shape.assign(weight.shape()->begin(), weight.shape()->end());
-  tensor.rounding = getRounding(tensor.scheme);
+  tensor.format = getFormat(tensor.scheme);
   std::string what = bundle->path() + ": weight " + tensor.name;
   if (!setRows(tensor))
     return lapidary::invalidData(what + " has a shape that none has");
   Stored own;
   own.bytes = bundle->segment(weight.segment());
-  if (tensor.rounding == Rounding::None) {
+  if (!tensor.format) {
     auto scheme = schemes.find(tensor.scheme);
     if (scheme == schemes.end())
       return lapidary::invalidData(what + " is of the scheme " + tensor.scheme +
                                    ", which the bundle does not define");
     own.scheme = scheme->second;
   } else {
-    Type element =
-        tensor.rounding == Rounding::F32   ? Type(Float32Type::get(&context))
-        : tensor.rounding == Rounding::F16 ? Type(Float16Type::get(&context))
-                                           : Type(BFloat16Type::get(&context));
+    Type element = tensor.format == SourceFormat::F32
+                       ? Type(Float32Type::get(&context))
+                   : tensor.format == SourceFormat::F16
+                       ? Type(Float16Type::get(&context))
+                       : Type(BFloat16Type::get(&context));
     own.scheme = getFloatScheme(element);
   }
   StringRef layout = weight.layout()->string_view();
@@ -150,9 +146,8 @@ Status BundleWeights::add(MLIRContext &context,
   if (layout == "rows16" && tensor.shape.size() == 2) {
     own.layout = getRowTileLayout(own.scheme, tensor.rows, tensor.columns);
     bytes = own.layout->getBytes();
-  } else if (layout == "plain" && tensor.rounding != Rounding::None) {
-    bytes = tensor.rows * tensor.columns *
-            getSourceBytes(getFormat(tensor.rounding));
+  } else if (layout == "plain" && tensor.format) {
+    bytes = tensor.rows * tensor.columns * getSourceBytes(*tensor.format);
   } else {
     return lapidary::invalidData(what + " is of the scheme " + tensor.scheme +
                                  " in the layout " + layout.str() +
@@ -193,7 +188,7 @@ Status BundleWeights::readRows(size_t number, int64_t first,
   const StoredTensor &tensor = tensors[number];
   const Stored &own = stored[order[number]];
   if (!own.layout) {
-    SourceFormat format = getFormat(tensor.rounding);
+    SourceFormat format = *tensor.format;
     convertToFloat(format,
                    own.bytes.data() +
                        first * tensor.columns * getSourceBytes(format),
@@ -229,8 +224,8 @@ Status CheckpointWeights::add(MLIRContext &context,
     schemes[info.name] = getScheme(**module).getModel();
   } else {
     tensor.scheme = StringRef(elementTypeName(info.type)).lower();
-    tensor.rounding = getRounding(tensor.scheme);
-    if (tensor.rounding == Rounding::None)
+    tensor.format = getFormat(tensor.scheme);
+    if (!tensor.format)
       return lapidary::unsupported(
           checkpoint.folder() + ": tensor " + info.name +
           ": expected F32, F16 or BF16, found " + describeTensor(info));
@@ -257,8 +252,8 @@ Status CheckpointWeights::readRows(size_t number, int64_t first,
                                    std::span<float> out) const {
   const StoredTensor &tensor = tensors[number];
   const lapidary::TensorInfo &info = *infos[number];
-  if (tensor.rounding != Rounding::None) {
-    SourceFormat format = getFormat(tensor.rounding);
+  if (tensor.format) {
+    SourceFormat format = *tensor.format;
     int64_t size = getSourceBytes(format);
     std::vector<uint8_t> bytes(out.size() * size);
     LAPIDARY_TRY(checkpoint.read(info, first * tensor.columns * size, bytes));

@@ -2,32 +2,26 @@
 // are stored in.
 #pragma once
 
+#include "compiler/SourceFormat.h"
 #include "runtime/core/Bundle.h"
 
 #include "mlir/IR/MLIRContext.h"
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace mlir::lap {
 
-/// What the values of a tensor are rounded to, as they are stored.
-enum class Rounding : uint8_t {
-  F32,
-  F16,
-  BF16,
-  /// The values are a scheme's.
-  None,
-};
-
 struct StoredTensor {
   std::string name;
   std::vector<int64_t> shape;
   /// "bf16", or the scheme's name.
   std::string scheme;
-  Rounding rounding = Rounding::None;
+  /// What the values are; nothing where they are a scheme's.
+  std::optional<SourceFormat> format;
   /// The last dimension is a row, but for a vector, whose elements are rows.
   int64_t rows = 0;
   int64_t columns = 0;

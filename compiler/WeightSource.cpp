@@ -12,7 +12,7 @@ using lapidary::TensorInfo;
 
 static constexpr int64_t tileRows = RowTileLayout::tileRows;
 
-static std::optional<lapidary::ElementType> getElementType(Type type) {
+static lapidary::ElementType getElementType(Type type) {
   if (type.isF32())
     return lapidary::ElementType::F32;
   if (type.isF16())
@@ -103,12 +103,6 @@ Result<WeightSource> WeightSource::open(const lapidary::Checkpoint &checkpoint,
   return source;
 }
 
-static lapidary::SourceRounding getRounding(SourceFormat format) {
-  return format == SourceFormat::F32   ? lapidary::SourceRounding::F32
-         : format == SourceFormat::F16 ? lapidary::SourceRounding::F16
-                                       : lapidary::SourceRounding::BF16;
-}
-
 Status WeightSource::packTiles(int64_t first, int64_t count,
                                std::span<uint8_t> buffer, uint8_t *out) const {
   int64_t columns = layout.columns, firstRow = first * tileRows;
@@ -136,7 +130,7 @@ Status WeightSource::packTiles(int64_t first, int64_t count,
       for (int64_t row = 0; row < own; ++row) {
         convertToFloat(format, bytes.data() + (begin + row) * rowBytes, columns,
                        values.data());
-        encoder->encode(values, importance, getRounding(format), tileOwn[row]);
+        encoder->encode(values, importance, format, tileOwn[row]);
       }
     }
     SmallVector<const lapidary::EncodedRow *, tileRows> pointers;

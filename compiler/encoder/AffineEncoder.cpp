@@ -48,7 +48,7 @@ AffineEncoder::AffineEncoder(const Scheme &scheme, AffineForm affineForm,
 
 void AffineEncoder::encode(std::span<const float> values,
                            std::span<const float> weights,
-                           SourceRounding rounding, EncodedRow &out) const {
+                           SourceFormat rounding, EncodedRow &out) const {
   for (size_t f = 0; f < scheme.fields.size(); ++f)
     for (int64_t i = 0; unused[f] && i < out.getCount(f); ++i)
       out.set(f, i, form.unusedRaws[f]);

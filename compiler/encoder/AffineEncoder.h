@@ -15,7 +15,7 @@ public:
 
   /// `values` and `weights` are padded to whole blocks, with weight 0.
   void encode(std::span<const float> values, std::span<const float> weights,
-              SourceRounding rounding, EncodedRow &out) const;
+              SourceFormat rounding, EncodedRow &out) const;
 
 private:
   struct Group;

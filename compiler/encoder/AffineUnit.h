@@ -25,7 +25,7 @@ struct AffineEncoder::Instance {
 
 struct AffineEncoder::Unit {
   int64_t begin = 0;
-  SourceRounding rounding = SourceRounding::F32;
+  SourceFormat rounding = SourceFormat::F32;
   std::span<const float> source, weights;
   /// The source's columns are 2^exponent times these.
   std::vector<float> x;

@@ -40,7 +40,7 @@ static void setWeights(std::span<const float> importance,
 
 void RowEncoder::encode(std::span<const float> values,
                         std::span<const float> importance,
-                        SourceRounding rounding, EncodedRow &out) const {
+                        SourceFormat rounding, EncodedRow &out) const {
   assert(static_cast<int64_t>(values.size()) == columns &&
          out.getColumns() == columns);
   assert(importance.empty() || importance.size() == values.size());

@@ -9,9 +9,9 @@
 
 namespace lapidary {
 
-/// What the values were rounded to before they reached the encoder. Values that
-/// were made by decoding the scheme and then rounded are found again exactly.
-enum class SourceRounding : uint8_t { F32, F16, BF16 };
+/// Floating point formats of a checkpoint. Values that were made by decoding a
+/// scheme and then rounded to one are found again exactly by its encoder.
+enum class SourceFormat : uint8_t { F32, F16, BF16 };
 
 class AffineEncoder;
 class NumericEncoder;
@@ -28,7 +28,7 @@ public:
   /// of the squared error for each column, at least 0; only `weighted` schemes
   /// use it. `out` was made for the scheme and the columns.
   void encode(std::span<const float> values, std::span<const float> importance,
-              SourceRounding rounding, EncodedRow &out) const;
+              SourceFormat rounding, EncodedRow &out) const;
 
   /// Whether the scheme was recognized as slope * level(code) + offset, which
   /// is encoded fast.

@@ -26,9 +26,6 @@ public:
   static std::vector<uint32_t> listRaws(const SchemeField &field);
 
   bool isWide() const { return wide; }
-  bool isOne() const {
-    return !wide && levels.size() == 1 && levels[0].value == 1;
-  }
   /// Smallest and largest factor; infinite for a wide float.
   double getLowest() const;
   double getHighest() const;

@@ -12,19 +12,19 @@ using namespace lapidary;
 struct LatticeFinder::Work {
   std::span<const float> source, x;
   int exponent;
-  SourceRounding rounding;
+  SourceFormat rounding;
   /// Half of the source's last place, in units of x.
   std::vector<float> half;
   std::vector<uint8_t> numbers;
   std::optional<LatticeFit> found;
 };
 
-static SchemeField getSourceField(SourceRounding rounding) {
+static SchemeField getSourceField(SourceFormat rounding) {
   SchemeField field;
-  field.kind = rounding == SourceRounding::F16    ? FieldKind::F16
-               : rounding == SourceRounding::BF16 ? FieldKind::BF16
-                                                  : FieldKind::F32;
-  field.bits = rounding == SourceRounding::F32 ? 32 : 16;
+  field.kind = rounding == SourceFormat::F16    ? FieldKind::F16
+               : rounding == SourceFormat::BF16 ? FieldKind::BF16
+                                                : FieldKind::F32;
+  field.bits = rounding == SourceFormat::F32 ? 32 : 16;
   return field;
 }
 
@@ -73,11 +73,11 @@ LatticeFinder::LatticeFinder(const Scheme &scheme, const AffineForm &form)
 }
 
 /// Half of the last place of a source value.
-static double getHalfUnit(float value, SourceRounding rounding) {
-  int mantissa = rounding == SourceRounding::BF16  ? 7
-                 : rounding == SourceRounding::F16 ? 10
-                                                   : 23;
-  int least = rounding == SourceRounding::F16 ? -14 : -126;
+static double getHalfUnit(float value, SourceFormat rounding) {
+  int mantissa = rounding == SourceFormat::BF16  ? 7
+                 : rounding == SourceFormat::F16 ? 10
+                                                 : 23;
+  int least = rounding == SourceFormat::F16 ? -14 : -126;
   int exponent = value == 0 ? least : std::max(std::ilogb(value), least);
   return std::ldexp(0.5, exponent - mantissa);
 }
@@ -85,7 +85,7 @@ static double getHalfUnit(float value, SourceRounding rounding) {
 std::optional<LatticeFit> LatticeFinder::find(std::span<const float> source,
                                               std::span<const float> x,
                                               int exponent,
-                                              SourceRounding rounding) const {
+                                              SourceFormat rounding) const {
   Work work{source, x, exponent, rounding, {}, {}, {}};
   for (float value : source)
     work.half.push_back(static_cast<float>(

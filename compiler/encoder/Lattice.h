@@ -23,7 +23,7 @@ public:
   /// `source` is 2^exponent times `x`.
   std::optional<LatticeFit> find(std::span<const float> source,
                                  std::span<const float> x, int exponent,
-                                 SourceRounding rounding) const;
+                                 SourceFormat rounding) const;
 
 private:
   struct Work;

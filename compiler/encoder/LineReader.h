@@ -21,7 +21,8 @@ class LineReader {
 public:
   explicit LineReader(const Scheme &scheme);
 
-  /// Whether the result is a line over `getBase()` as far as the steps say.
+  /// Whether the result is a line over one value that comes from the code
+  /// alone, as far as the steps say.
   bool isValid() const { return valid; }
   /// The values of the base for each code.
   std::vector<double> tabulateBase(std::span<const uint32_t> codes) const;

@@ -265,7 +265,6 @@ Status HeaderReader::placeTensors() {
   std::vector<TensorInfo> &tensors = header.tensors;
   std::sort(tensors.begin(), tensors.end(),
             [](const auto &a, const auto &b) { return a.name < b.name; });
-  std::vector<const TensorInfo *> byOffset;
   for (size_t i = 0; i < tensors.size(); ++i) {
     TensorInfo &tensor = tensors[i];
     where = "tensor " + quoteName(tensor.name) + ": ";
@@ -281,19 +280,8 @@ Status HeaderReader::placeTensors() {
                    " bytes of data, found them to begin at byte " +
                    std::to_string(tensor.offset) + " (is the file cut short?)");
     tensor.offset += begin;
-    if (tensor.bytes)
-      byOffset.push_back(&tensor);
   }
-  std::sort(byOffset.begin(), byOffset.end(),
-            [](const TensorInfo *a, const TensorInfo *b) {
-              return a->offset < b->offset;
-            });
-  for (size_t i = 1; i < byOffset.size(); ++i)
-    if (byOffset[i]->offset < byOffset[i - 1]->offset + byOffset[i - 1]->bytes)
-      return invalidData(origin + ": tensor " + quoteName(byOffset[i]->name) +
-                         ": expected bytes of its own, found an overlap with " +
-                         quoteName(byOffset[i - 1]->name));
-  return {};
+  return checkOverlap(tensors, origin);
 }
 
 Status HeaderReader::run() {

@@ -76,16 +76,6 @@ Status Reader::checkKeys() {
   return {};
 }
 
-bool isUtf8(std::string_view text) {
-  while (!text.empty()) {
-    Utf8Character c = readUtf8(text);
-    if (c.state != Utf8State::Complete)
-      return false;
-    text.remove_prefix(c.size);
-  }
-  return true;
-}
-
 Status Reader::readTokens() {
   const GgufValue *tokens = keys.get("tokens");
   if (!tokens || !tokens->isArray() || tokens->element != GgufType::String)
@@ -99,7 +89,7 @@ Status Reader::readTokens() {
     // Rows of the embedding that no token has.
     if (content.empty())
       continue;
-    if (!isUtf8(content))
+    if (!isValidUtf8(content))
       return wrong("tokens", id, "expected UTF-8");
     if (auto [first, isNew] = ids.emplace(content, id); !isNew)
       return wrong("tokens", id,

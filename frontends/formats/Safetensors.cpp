@@ -234,7 +234,9 @@ Status checkTensor(TensorInfo &tensor, uint64_t dataBegin, uint64_t fileBytes,
   return {};
 }
 
-Status checkOverlap(const std::vector<TensorInfo> &tensors,
+} // namespace
+
+Status checkOverlap(std::span<const TensorInfo> tensors,
                     const std::string &origin) {
   std::vector<const TensorInfo *> byOffset;
   for (const TensorInfo &tensor : tensors)
@@ -252,7 +254,9 @@ Status checkOverlap(const std::vector<TensorInfo> &tensors,
   return {};
 }
 
-} // namespace
+bool followsFromConfig(std::string_view name) {
+  return name.ends_with("inv_freq") || name.ends_with("embed_scale");
+}
 
 const char *elementTypeName(ElementType type) {
   return elementTypes[size_t(type)].name;

@@ -73,6 +73,13 @@ std::string describeTensor(const TensorInfo &tensor);
 /// A name in quotes, cut where it is long, for messages.
 std::string quoteName(std::string_view name);
 
+/// Whether a tensor is a buffer that some exports keep and that follows from
+/// the configuration.
+bool followsFromConfig(std::string_view name);
+/// An error where two tensors of the file `origin` share bytes.
+Status checkOverlap(std::span<const TensorInfo> tensors,
+                    const std::string &origin);
+
 /// Null where the list, which is sorted by name, has no such tensor.
 const TensorInfo *findTensor(std::span<const TensorInfo> tensors,
                              std::string_view name);

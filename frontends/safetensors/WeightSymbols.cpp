@@ -29,11 +29,6 @@ static std::string describeShape(ArrayRef<int64_t> shape) {
   return text + "]";
 }
 
-/// Buffers that some exports keep and that follow from the configuration.
-static bool isDerived(StringRef name) {
-  return name.ends_with("inv_freq") || name.ends_with("embed_scale");
-}
-
 FailureOr<WeightOp> WeightSymbols::get(ArrayRef<std::string> names,
                                        ArrayRef<int64_t> shape) {
   MLIRContext *context = symbols.getContext();
@@ -93,7 +88,7 @@ LogicalResult WeightSymbols::checkAllUsed(Location location) const {
   const lapidary::TensorInfo *first = nullptr;
   size_t count = 0;
   for (const lapidary::TensorInfo &tensor : checkpoint.tensors()) {
-    if (made.contains(tensor.name) || isDerived(tensor.name))
+    if (made.contains(tensor.name) || lapidary::followsFromConfig(tensor.name))
       continue;
     first = first ? first : &tensor;
     ++count;
@@ -107,7 +102,7 @@ LogicalResult WeightSymbols::checkAllUsed(Location location) const {
            << lapidary::describeTensor(*first) << " (" << count
            << " such tensors in all)";
   for (const std::string &name : checkpoint.unindexed())
-    if (!isDerived(name))
+    if (!lapidary::followsFromConfig(name))
       return emitError(location)
              << checkpoint.folder() << "/" << name
              << ": expected no tensor that the index does not name, found "

@@ -20,16 +20,6 @@ void appendWithSpaces(std::string &text, std::string_view piece) {
   }
 }
 
-bool isValidUtf8(std::string_view text) {
-  while (!text.empty()) {
-    Utf8Character c = readUtf8(text);
-    if (c.state != Utf8State::Complete)
-      return false;
-    text.remove_prefix(c.size);
-  }
-  return true;
-}
-
 } // namespace
 
 std::string_view Tokenizer::piece(int32_t id) const {

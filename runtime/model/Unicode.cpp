@@ -167,6 +167,16 @@ Utf8Character readUtf8(std::string_view text) {
   return {Utf8State::Complete, static_cast<uint8_t>(size), value};
 }
 
+bool isValidUtf8(std::string_view text) {
+  while (!text.empty()) {
+    Utf8Character c = readUtf8(text);
+    if (c.state != Utf8State::Complete)
+      return false;
+    text.remove_prefix(c.size);
+  }
+  return true;
+}
+
 void appendUtf8(std::string &text, uint32_t c) {
   if (c < 0x80) {
     text += static_cast<char>(c);

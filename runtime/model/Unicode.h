@@ -34,6 +34,9 @@ struct Utf8Character {
 /// forms, surrogates and values above U+10FFFF are invalid.
 Utf8Character readUtf8(std::string_view text);
 
+/// Whether `text` is whole characters.
+bool isValidUtf8(std::string_view text);
+
 void appendUtf8(std::string &text, uint32_t character);
 
 /// Cuts white space off both ends, as Python's str.strip() does.

@@ -31,10 +31,10 @@ void expectValidFields(const Scheme &scheme, const EncodedRow &row) {
   }
 }
 
-std::vector<float>
-encodeAndDecode(const Scheme &scheme, std::span<const float> values,
-                std::span<const float> importance = {},
-                SourceRounding rounding = SourceRounding::F32) {
+std::vector<float> encodeAndDecode(const Scheme &scheme,
+                                   std::span<const float> values,
+                                   std::span<const float> importance = {},
+                                   SourceFormat rounding = SourceFormat::F32) {
   auto columns = static_cast<int64_t>(values.size());
   EncodedRow row(scheme, columns);
   RowEncoder(scheme, columns).encode(values, importance, rounding, row);
@@ -76,11 +76,11 @@ std::vector<float> draw(size_t count, uint32_t seed,
   return values;
 }
 
-float roundTo(float value, SourceRounding rounding) {
-  if (rounding == SourceRounding::F32)
+float roundTo(float value, SourceFormat rounding) {
+  if (rounding == SourceFormat::F32)
     return value;
   SchemeField field;
-  field.kind = rounding == SourceRounding::F16 ? Kind::F16 : Kind::BF16;
+  field.kind = rounding == SourceFormat::F16 ? Kind::F16 : Kind::BF16;
   field.bits = 16;
   return std::bit_cast<float>(widenField(field, narrowField(field, value)));
 }
@@ -134,7 +134,7 @@ TEST(Encoder, AbsmaxMeetsTheLargestAndNearestClipsNothing) {
   Scheme scheme = makeSymmetric(4);
   scheme.strategy = EncodeStrategy::Absmax;
   EXPECT_FLOAT_EQ(encodeAndDecode(scheme, values)[7],
-                  roundTo(0.05f, SourceRounding::F16) * 8);
+                  roundTo(0.05f, SourceFormat::F16) * 8);
   // 0.4 and -0.38 do not both fit beside 8 and -7 steps of 0.05.
   values[8] = -0.38f;
   scheme.strategy = EncodeStrategy::Nearest;
@@ -318,8 +318,8 @@ TEST(Encoder, FindsLatticesExactly) {
     if (name != "q4_0" && name != "q5_0" && name != "iq4_nl" && name != "nf4" &&
         name != "mxfp4" && name != "ternary" && name != "int4_group128")
       continue;
-    for (SourceRounding rounding :
-         {SourceRounding::F32, SourceRounding::F16, SourceRounding::BF16})
+    for (SourceFormat rounding :
+         {SourceFormat::F32, SourceFormat::F16, SourceFormat::BF16})
       for (uint32_t seed = 0; seed < 20; ++seed) {
         SCOPED_TRACE(name);
         std::vector<float> values(512);
@@ -464,7 +464,7 @@ TEST(Encoder, IsTheSameInEveryThread) {
     std::vector<float> values = draw(512, 2);
     auto encode = [&](EncodedRow &row) {
       for (int repeat = 0; repeat < 3; ++repeat)
-        encoder.encode(values, {}, SourceRounding::BF16, row);
+        encoder.encode(values, {}, SourceFormat::BF16, row);
     };
     EncodedRow first(scheme, 512), second(scheme, 512);
     std::thread other([&] { encode(second); });

@@ -42,16 +42,6 @@ std::string stream(const Tokenizer &tokenizer,
   return text + decoder.finish();
 }
 
-bool isValidUtf8(std::string_view text) {
-  while (!text.empty()) {
-    Utf8Character c = readUtf8(text);
-    if (c.state != Utf8State::Complete)
-      return false;
-    text.remove_prefix(c.size);
-  }
-  return true;
-}
-
 void useTable(std::span<const uint8_t> table, std::string_view text) {
   auto tokenizer = Tokenizer::create(table);
   if (!tokenizer.ok())

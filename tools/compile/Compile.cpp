@@ -8,6 +8,7 @@
 #include "frontends/Import.h"
 #include "targets/cpu/CodeGeneration.h"
 #include "targets/cpu/Passes.h"
+#include "tools/compiler/CompilerTool.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -35,10 +36,7 @@ public:
 private:
   InFlightDiagnostic error() { return emitError(UnknownLoc::get(&context)); }
   LogicalResult check(const lapidary::Status &status) {
-    // Who pressed ^C knows.
-    if (status.getCode() == lapidary::StatusCode::Cancelled)
-      return failure();
-    return status.ok() ? success() : LogicalResult(error() << status.message());
+    return lap::check(context, status);
   }
   void report(StringRef what, double done) {
     if (options.progress)

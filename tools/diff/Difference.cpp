@@ -2,7 +2,6 @@
 #include "tools/diff/Difference.h"
 
 #include "compiler/ReferenceMath.h"
-#include "compiler/SourceFormat.h"
 
 #include <oneapi/tbb/parallel_for.h>
 
@@ -41,16 +40,16 @@ double Difference::getCosine() const {
   return norms > 0 ? products / norms : 0;
 }
 
-static void round(Rounding rounding, std::span<float> values) {
-  if (rounding == Rounding::BF16)
+static void round(std::optional<SourceFormat> format, std::span<float> values) {
+  if (format == SourceFormat::BF16)
     lapidary::roundToBf16(values);
-  if (rounding == Rounding::F16)
+  if (format == SourceFormat::F16)
     for (float &value : values)
       value = halfToFloat(floatToHalf(value));
 }
 
 static Difference compareValues(std::span<float> a, std::span<float> b,
-                                Rounding rounding) {
+                                std::optional<SourceFormat> format) {
   Difference sum;
   for (size_t i = 0; i < a.size(); ++i) {
     double x = a[i], y = b[i], error = x - y;
@@ -61,8 +60,8 @@ static Difference compareValues(std::span<float> a, std::span<float> b,
     sum.largest =
         !(std::fabs(error) <= sum.largest) ? std::fabs(error) : sum.largest;
   }
-  round(rounding, a);
-  round(rounding, b);
+  round(format, a);
+  round(format, b);
   for (size_t i = 0; i < a.size(); ++i)
     sum.unequal += a[i] != b[i];
   return sum;
@@ -73,9 +72,8 @@ mlir::lap::compareTensors(const WeightFile &fileA, size_t a,
                           const WeightFile &fileB, size_t b,
                           const std::function<bool(int64_t)> &progress) {
   const StoredTensor &tensor = fileA.getTensors()[a];
-  Rounding rounding = tensor.rounding != Rounding::None
-                          ? tensor.rounding
-                          : fileB.getTensors()[b].rounding;
+  std::optional<SourceFormat> format =
+      tensor.format ? tensor.format : fileB.getTensors()[b].format;
   int64_t rows = tensor.rows, columns = tensor.columns;
   int64_t chunkRows =
       llvm::alignTo(std::max<int64_t>(1, chunkElements / columns), int64_t(16));
@@ -97,7 +95,7 @@ mlir::lap::compareTensors(const WeightFile &fileA, size_t a,
     if (own.ok())
       own = fileB.readRows(b, first, valuesB);
     if (own.ok())
-      parts[chunk] = compareValues(valuesA, valuesB, rounding);
+      parts[chunk] = compareValues(valuesA, valuesB, format);
     std::lock_guard lock(mutex);
     if (own.ok() && !progress(count))
       own = lapidary::cancelled("comparing was interrupted");

@@ -1,7 +1,6 @@
 // GGUF files as models: the configuration that their metadata says.
 #include "frontends/formats/GgufModel.h"
 
-#include "test/TemporaryFolder.h"
 #include "test/frontends/formats/TestGguf.h"
 
 #include <gmock/gmock.h>
@@ -92,14 +91,8 @@ GgufBuilder mediaFile() {
   return builder;
 }
 
-class GgufModelTest : public testing::Test {
+class GgufModelTest : public GgufFileTest {
 protected:
-  GgufFile open(const std::string &name, const std::string &bytes) {
-    folder.write(name, bytes);
-    auto file = GgufFile::open(folder.path(name));
-    EXPECT_TRUE(file.ok()) << file.status().message();
-    return *std::move(file);
-  }
   void expectError(const Result<ModelConfig> &model,
                    const std::string &message) {
     ASSERT_FALSE(model.ok()) << "expected: " << message;
@@ -117,8 +110,6 @@ protected:
                 }()),
                 message);
   }
-
-  TemporaryFolder folder;
 };
 
 TEST_F(GgufModelTest, TextAlone) {

@@ -3,7 +3,6 @@
 
 #include "frontends/formats/Json.h"
 #include "frontends/formats/TokenizerJson.h"
-#include "test/TemporaryFolder.h"
 #include "test/frontends/formats/TestGguf.h"
 
 #include <gmock/gmock.h>
@@ -14,17 +13,7 @@ using testing::HasSubstr;
 
 namespace {
 
-class GgufTokenizerTest : public testing::Test {
-protected:
-  GgufFile open(const std::string &name, const std::string &bytes) {
-    folder.write(name, bytes);
-    auto file = GgufFile::open(folder.path(name));
-    EXPECT_TRUE(file.ok()) << file.status().message();
-    return *std::move(file);
-  }
-
-  TemporaryFolder folder;
-};
+class GgufTokenizerTest : public GgufFileTest {};
 
 /// The tokenizer of the test checkpoint as the converter writes it.
 GgufBuilder tokenizerFile(const nlohmann::json &tokenizer) {

@@ -1,7 +1,11 @@
 // GGUF files that tests write, right or wrong.
 #pragma once
 
+#include "frontends/formats/Gguf.h"
+#include "test/TemporaryFolder.h"
+
 #include <cstdint>
+#include <gtest/gtest.h>
 #include <numeric>
 #include <string>
 #include <string_view>
@@ -122,6 +126,19 @@ private:
   GgufBytes keys, infos;
   uint64_t keyCount = 0, tensorCount = 0;
   std::string data;
+};
+
+/// Opens files that a test writes.
+class GgufFileTest : public testing::Test {
+protected:
+  GgufFile open(const std::string &name, const std::string &bytes) {
+    folder.write(name, bytes);
+    auto file = GgufFile::open(folder.path(name));
+    EXPECT_TRUE(file.ok()) << file.status().message();
+    return *std::move(file);
+  }
+
+  TemporaryFolder folder;
 };
 
 } // namespace lapidary::test
