@@ -155,7 +155,7 @@ def fuzzOne(binary, seconds):
 
 
 def fuzz():
-    seconds = int(os.environ.get("LAPIDARY_FUZZ_SECONDS", "60"))
+    seconds = int(os.environ.get("LAPIDARY_FUZZ_SECONDS", "30"))
     binaries = sorted((ASAN / "bin").glob("*Fuzz"))
     total = Tally("fuzz")
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
