@@ -21,6 +21,7 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 ASAN = ROOT / "build-asan"
+TSAN = ROOT / "build-tsan"
 RESULTS = BUILD / "test-results"
 
 
@@ -85,7 +86,7 @@ def unit():
 
 
 def sanitized():
-    return unitTests(ASAN, "asan-")
+    return unitTests(ASAN, "asan-") + unitTests(TSAN, "tsan-")
 
 
 def cacheEntry(name):

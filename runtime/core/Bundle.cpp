@@ -4,6 +4,7 @@
 
 #include "runtime/core/BundleValidation.h"
 #include "runtime/core/Text.h"
+#include "runtime/core/Workers.h"
 
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
@@ -18,7 +19,6 @@
 #include <new>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <tbb/parallel_for.h>
 #include <unistd.h>
 #include <vector>
 
@@ -204,8 +204,7 @@ Status Bundle::verifyWeights(const ProgressCallback &progress) const {
       if (status.getCode() == StatusCode::Cancelled)
         return status; // nothing is known, so nothing is remembered
       verified = std::move(status);
-    } catch (
-        const std::exception &error) { // oneTBB, or a callback of the caller's
+    } catch (const std::exception &error) { // memory, or the caller's callback
       return internalError(concat("the weights of ", file,
                                   " could not be verified: ", error.what()));
     }
@@ -231,35 +230,31 @@ Status Bundle::hashWeights(const ProgressCallback &progress) const {
   uint64_t done = 0;
   std::atomic<uint32_t> firstBad = UINT32_MAX;
   std::atomic<bool> stopped = false;
-  // One at a time: the big ones lead, and a range of many would undo the order.
-  tbb::parallel_for(
-      tbb::blocked_range<size_t>(0, order.size(), 1),
-      [&](const tbb::blocked_range<size_t> &range) {
-        for (size_t position = range.begin(); position < range.end();
-             ++position) {
-          if (stopped)
-            return;
-          uint32_t index = order[position];
-          XXH128_hash_t found = hash(segment(index), [&](uint64_t piece) {
-            std::lock_guard lock(progressMutex);
-            done += piece;
-            if (progress && !stopped && !progress(done, total))
-              stopped = true;
-            return !stopped.load();
-          });
-          if (stopped)
-            return;
-          const schema::Segment *expected = segments.Get(index);
-          if (found.low64 == expected->hash_low() &&
-              found.high64 == expected->hash_high())
-            continue;
-          uint32_t known = firstBad.load();
-          while (index < known &&
-                 !firstBad.compare_exchange_weak(known, index)) {
-          }
-        }
-      },
-      tbb::simple_partitioner());
+  std::atomic<size_t> next = 0;
+  auto hashSome = [&](int32_t, int64_t, int64_t) {
+    for (size_t position; (position = next++) < order.size();) {
+      uint32_t index = order[position];
+      XXH128_hash_t found = hash(segment(index), [&](uint64_t piece) {
+        std::lock_guard lock(progressMutex);
+        done += piece;
+        if (progress && !stopped && !progress(done, total))
+          stopped = true;
+        return !stopped.load();
+      });
+      if (stopped)
+        return;
+      const schema::Segment *expected = segments.Get(index);
+      if (found.low64 == expected->hash_low() &&
+          found.high64 == expected->hash_high())
+        continue;
+      uint32_t known = firstBad.load();
+      while (index < known && !firstBad.compare_exchange_weak(known, index)) {
+      }
+    }
+  };
+  auto threads = static_cast<int32_t>(
+      std::clamp<size_t>(order.size(), 1, usableProcessors()));
+  LAPIDARY_TRY(Workers::create(threads))->run(threads, 1, hashSome);
 
   if (stopped)
     return cancelled(concat("verifying ", file, " was cancelled"));

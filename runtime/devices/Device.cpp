@@ -3,11 +3,11 @@
 
 #include "runtime/core/BundleValidation.h"
 #include "runtime/core/Text.h"
+#include "runtime/core/Workers.h"
 #include "runtime/devices/cpu/CpuDevice.h"
 #include "runtime/devices/cpu/CpuFeatures.h"
 
 #include <algorithm>
-#include <tbb/info.h>
 
 namespace lapidary {
 namespace {
@@ -96,8 +96,7 @@ uint64_t cacheBytes(const schema::Cache &cache, int64_t context,
 }
 
 int32_t resolveThreads(int32_t requested) {
-  return requested > 0 ? requested
-                       : std::max(1, tbb::info::default_concurrency());
+  return requested > 0 ? requested : usableProcessors();
 }
 
 } // namespace lapidary

@@ -116,17 +116,23 @@ class Writer:
         number, _, columns, write = TYPES[type]
         if values.shape[-1] % columns:
             raise SystemExit(f"{name}: rows of {values.shape[-1]} are no whole blocks of {type}")
-        shape = values.shape[::-1]
-        self.infos.append(self.text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number, self.size))
         data = write(np.ascontiguousarray(values))
-        data += bytes(-len(data) % 32)
-        self.data.append(data)
-        self.size += len(data)
+        self.declare(name, values.shape, number, len(data))
+        self.data.append(data + bytes(-len(data) % 32))
 
-    def write(self, path):
+    def declare(self, name, shape, number, size):
+        """A tensor of the type `number` whose `size` bytes follow those of the ones before, padded to 32."""
+        shape = shape[::-1]
+        self.infos.append(self.text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number, self.size))
+        self.size += size + -size % 32
+
+    def header(self):
         header = b"GGUF" + struct.pack("<IQQ", 3, len(self.infos), len(self.keys))
         header += b"".join(self.keys) + b"".join(self.infos)
-        path.write_bytes(header + bytes(-len(header) % 32) + b"".join(self.data))
+        return header + bytes(-len(header) % 32)
+
+    def write(self, path):
+        path.write_bytes(self.header() + b"".join(self.data))
 
 
 def readTensors(folder):
@@ -214,11 +220,12 @@ def writeTokenizer(writer, folder, generation):
     writer.key("tokenizer.ggml.add_bos_token", BOOL, True)
 
 
-def writeText(folder, config, generation, tensors, type, path):
+def startText(folder, config, generation, fileType):
+    """A writer with all keys of the text model's file and the one tensor that is no weight."""
     text = config["text_config"]
     writer = Writer()
     writer.key("general.architecture", STRING, "gemma4")
-    writer.key("general.file_type", U32, TYPES[type][1])
+    writer.key("general.file_type", U32, fileType)
     writer.key("general.quantization_version", U32, 2)
     for key, name, kind in (("temperature", "temp", F32), ("top_k", "top_k", I32), ("top_p", "top_p", F32)):
         if key in generation:
@@ -246,6 +253,11 @@ def writeText(folder, config, generation, tensors, type, path):
     writeTokenizer(writer, folder, generation)
     turning = int(full * rope["full_attention"]["partial_rotary_factor"] / 2)
     writer.tensor("rope_freqs.weight", np.array([1.0] * turning + [1e30] * (full // 2 - turning), "f4"), "f32")
+    return writer
+
+
+def writeText(folder, config, generation, tensors, type, path):
+    writer = startText(folder, config, generation, TYPES[type][1])
     for name, values in tensors.items():
         if name not in MEDIA:
             writer.tensor(textName(name), values, type if values.ndim > 1 else "f32")

@@ -5,6 +5,7 @@
 #include "tools/lapidary/EvalText.h"
 
 #include "runtime/core/Text.h"
+#include "runtime/core/Workers.h"
 #include "runtime/model/Session.h"
 #include "runtime/model/Unicode.h"
 #include "tools/lapidary/EvalStatistics.h"
@@ -12,8 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <tbb/parallel_for.h>
-#include <tbb/task_arena.h>
 
 namespace lapidary::cli {
 
@@ -79,14 +78,14 @@ Status runWindow(Session &session, const TextWindows &windows, int64_t index,
 /// Scores rows as they come, with buffers for a batch of them.
 class Scorer {
 public:
-  Scorer(Session &session, Session *reference, Scores &scores)
+  Scorer(Session &session, Session *reference, Scores &scores, Workers &workers)
       : session(session), reference(reference), scores(scores),
         hidden(hiddenWidth(session)),
         keptHidden(reference ? hiddenWidth(*reference) : 0),
         vocabulary(static_cast<size_t>(
             session.bundle().program().model()->vocabulary())),
         batch(std::clamp(batchValues / vocabulary, size_t(1), batchRows)),
-        workers(session.memoryPlan().threads) {}
+        workers(workers) {}
 
   /// `states` are the first rows of those that predict `targets`; `kept` has
   /// the reference's states of them. What is done is taken off both.
@@ -114,8 +113,9 @@ public:
 private:
   Status scoreBatch(std::span<const int32_t> targets) {
     RowScore found[batchRows];
-    workers.execute([&] {
-      tbb::parallel_for(size_t(0), targets.size(), [&](size_t row) {
+    const auto scoreRows = [&](int32_t, int64_t begin, int64_t end) {
+      for (auto row = static_cast<size_t>(begin);
+           row < static_cast<size_t>(end); ++row) {
         const auto here = std::span<const float>(logits).subspan(
             row * vocabulary, vocabulary);
         found[row] = reference
@@ -123,8 +123,9 @@ private:
                                     std::span<const float>(referenceLogits)
                                         .subspan(row * vocabulary, vocabulary))
                          : scoreRow(here, targets[row]);
-      });
-    });
+      }
+    };
+    workers.run(static_cast<int64_t>(targets.size()), 1, scoreRows);
     for (size_t row = 0; row < targets.size(); ++row) {
       if (!std::isfinite(found[row].nll) ||
           !std::isfinite(found[row].divergence))
@@ -147,7 +148,7 @@ private:
   Scores &scores;
   size_t hidden, keptHidden, vocabulary, batch;
   std::vector<float> logits, referenceLogits;
-  tbb::task_arena workers;
+  Workers &workers;
 };
 
 /// Windows [begin, end) of one bundle; `kept` has the reference's states of
@@ -156,7 +157,9 @@ template <typename Step>
 Status scoreWindows(Session &session, Session *reference,
                     const TextWindows &windows, int64_t begin, int64_t end,
                     std::span<const float> kept, Scores &scores, Step step) {
-  Scorer scorer(session, reference, scores);
+  const std::unique_ptr<Workers> workers =
+      LAPIDARY_TRY(Workers::create(session.memoryPlan().threads));
+  Scorer scorer(session, reference, scores, *workers);
   for (int64_t index = begin; index < end; ++index) {
     const std::vector<int32_t> tokens = windows.window(index);
     auto targets = std::span<const int32_t>(tokens).last(

@@ -7,21 +7,19 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <exception>
-#include <tbb/info.h>
-#include <tbb/parallel_for.h>
 
 namespace lapidary {
 namespace {
 
-/// In multiply-adds. Waking threads costs some microseconds, in which one
-/// thread does about this much; a task must be worth its own scheduling, and a
-/// few tasks a thread even out threads of unequal speed.
-constexpr int64_t inlineWork = 32 << 10, leastTaskWork = 16 << 10,
-                  tasksPerThread = 4;
+/// In multiply-adds. Handing a part to another thread costs about as much, and
+/// it must be worth that.
+constexpr int64_t leastCallWork = 16 << 10;
+/// The last call of a thread is not shorter than its part of the dispatch by
+/// this number: what threads of unequal speed wait for each other.
+constexpr int64_t callsPerThread = 8;
 /// Calls of a kernel with scratch memory that grows with the tokens each begin
 /// by packing all of the step's input into it: fewer calls, less of that.
-constexpr int64_t packingTasksPerThread = 2;
+constexpr int64_t packingCallsPerThread = 2;
 
 int64_t at(const schema::Extent &extent, int64_t tokens) {
   return extent.constant() + extent.per_token() * tokens;
@@ -75,17 +73,7 @@ CpuDevice::create(std::shared_ptr<const Bundle> bundle,
   device->variant = LAPIDARY_TRY(selectVariant(target));
   LAPIDARY_TRY(device->allocate(options));
   LAPIDARY_TRY(device->loadCode());
-  try {
-    // An arena alone gets no more workers than the machine has processors.
-    if (device->threads > tbb::info::default_concurrency())
-      device->moreThreads.emplace(tbb::global_control::max_allowed_parallelism,
-                                  device->threads);
-    device->workers.emplace(device->threads);
-    device->workers->initialize();
-  } catch (const std::exception &error) {
-    return internalError(
-        concat("cannot start ", device->threads, " threads: ", error.what()));
-  }
+  device->workers = LAPIDARY_TRY(Workers::create(device->threads));
   return std::unique_ptr<Device>(std::move(device));
 }
 
@@ -192,57 +180,27 @@ Status CpuDevice::run(uint32_t entry, const Step &step,
                     : const_cast<void *>(inputs[late.index]);
 
   const int64_t sizes[3] = {step.tokens, step.past, chunk};
-  bool stopped = false;
-  try {
-    workers->execute([&] {
-      for (const LoadedDispatch &dispatch : loaded.dispatches) {
-        stopped = cancel && cancel->load(std::memory_order_relaxed);
-        if (stopped)
-          return;
-        runDispatch(dispatch, loaded.operands.data() + dispatch.firstOperand,
-                    sizes);
-      }
-    });
-  } catch (const std::exception &error) { // oneTBB's
-    return internalError(concat("entry point \"",
-                                description.name()->string_view(),
-                                "\" stopped: ", error.what()));
+  for (const LoadedDispatch &dispatch : loaded.dispatches) {
+    if (cancel && cancel->load(std::memory_order_relaxed))
+      return cancelled(
+          concat("\"", description.name()->string_view(), "\" was cancelled"));
+    runDispatch(dispatch, loaded.operands.data() + dispatch.firstOperand,
+                sizes);
   }
-  return stopped ? cancelled(concat("\"", description.name()->string_view(),
-                                    "\" was cancelled"))
-                 : Status();
-}
-
-void *CpuDevice::threadScratch() const {
-  return scratch.data() +
-         scratchStride * static_cast<uint64_t>(
-                             tbb::this_task_arena::current_thread_index());
+  return {};
 }
 
 void CpuDevice::runDispatch(const LoadedDispatch &dispatch,
                             void *const *operands, const int64_t *sizes) {
   int64_t tiles = at(dispatch.tiles, sizes[0]);
-  if (tiles == 0)
-    return;
   int64_t work = std::max<int64_t>(at(dispatch.tileWork, sizes[0]), 1);
-  int64_t tilesPerTask = (leastTaskWork + work - 1) / work;
-  int64_t tasks = std::min<int64_t>(
-      (dispatch.packs ? packingTasksPerThread : tasksPerThread) * threads,
-      tiles / tilesPerTask);
-  int64_t totalWork;
-  bool small = !__builtin_mul_overflow(tiles, work, &totalWork) &&
-               totalWork < inlineWork;
-  if (threads == 1 || small || tasks <= 1) {
-    dispatch.function(operands, sizes, threadScratch(), 0, tiles);
-    return;
-  }
-  tbb::parallel_for(
-      int64_t(0), tasks,
-      [&](int64_t task) {
-        dispatch.function(operands, sizes, threadScratch(),
-                          tiles * task / tasks, tiles * (task + 1) / tasks);
-      },
-      tbb::simple_partitioner());
+  int64_t calls =
+      threads * (dispatch.packs ? packingCallsPerThread : callsPerThread);
+  int64_t grain = std::max((leastCallWork - 1) / work + 1, tiles / calls);
+  workers->run(tiles, grain, [&](int32_t worker, int64_t begin, int64_t end) {
+    dispatch.function(operands, sizes, scratch.data() + scratchStride * worker,
+                      begin, end);
+  });
 }
 
 } // namespace lapidary

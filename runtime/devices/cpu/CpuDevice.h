@@ -4,12 +4,11 @@
 #pragma once
 
 #include "runtime/core/Memory.h"
+#include "runtime/core/Workers.h"
 #include "runtime/devices/Device.h"
 #include "runtime/devices/cpu/CodeObject.h"
 
 #include <optional>
-#include <tbb/global_control.h>
-#include <tbb/task_arena.h>
 
 namespace lapidary {
 
@@ -57,7 +56,6 @@ private:
                    const std::vector<uint8_t *> &cacheBases);
   void runDispatch(const LoadedDispatch &dispatch, void *const *operands,
                    const int64_t *sizes);
-  void *threadScratch() const;
 
   std::shared_ptr<const Bundle> bundle;
   const schema::Target *program = nullptr;
@@ -69,8 +67,7 @@ private:
   uint64_t scratchStride = 0;
   int64_t chunk = 0;
   int32_t threads = 1;
-  std::optional<tbb::global_control> moreThreads;
-  std::optional<tbb::task_arena> workers;
+  std::unique_ptr<Workers> workers;
 };
 
 } // namespace lapidary

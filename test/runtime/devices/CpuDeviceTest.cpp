@@ -134,7 +134,7 @@ TEST(CodeObject, KeepsTwoObjectsApart) {
 
 TEST(CpuDevice, RunsEveryTileOnce) {
   auto bundle = openBundle();
-  for (int32_t threads : {1, 2, 7})
+  for (int32_t threads : {1, 2, 3, 7, 16})
     for (int64_t tokens : {1, 3, 200}) {
       auto device = makeDevice(bundle, threads);
       ASSERT_TRUE(device.ok()) << device.status().message();
