@@ -15,6 +15,8 @@
 
 namespace lapidary {
 
+struct Profile;
+
 struct DeviceOptions {
   /// Positions that growing caches hold; a multiple of 16.
   int64_t context = 0;
@@ -56,6 +58,12 @@ public:
                      const std::atomic<bool> *cancel) = 0;
   /// Forgets all cached positions and gives their memory back.
   virtual void clearCaches() = 0;
+  /// Takes the memory that full caches have, for measurements; what is in them
+  /// is lost.
+  virtual void touchCaches() = 0;
+  /// From here on notes each dispatch in `profile`, which has room for as many
+  /// threads as the device has; nullptr: no more.
+  virtual void setProfile(Profile *profile) = 0;
 };
 
 /// `name`: "cpu".

@@ -307,9 +307,18 @@ Status Session::reportLogits(int64_t begin, int64_t end,
                                    size_t(vocabulary)}));
     }
   }
-  return last ? runLogits(states + (end - begin - 1) * hidden, 1,
-                          logitsBuffer.as<float>())
-              : Status();
+  if (!last)
+    return {};
+  if (onLogits && firstRow < end) {
+    // The callback's last row.
+    int64_t most = std::min(logitsEntry.maxTokens, plan.chunk),
+            row = (end - 1 - std::max(begin, firstRow)) % most;
+    std::memcpy(logitsBuffer.data(), batchBuffer.as<float>() + row * vocabulary,
+                static_cast<size_t>(vocabulary) * sizeof(float));
+    return {};
+  }
+  return runLogits(states + (end - begin - 1) * hidden, 1,
+                   logitsBuffer.as<float>());
 }
 
 Status Session::decode(int32_t token) {
@@ -366,9 +375,24 @@ Status Session::computeLogits(std::span<const float> hidden,
   return {};
 }
 
+Status Session::assumeTokens(int64_t position) {
+  if (position < 0 || position > plan.context)
+    return invalidArgument(concat("a state of ", position,
+                                  " tokens was asked for, but the session "
+                                  "holds 0 to ",
+                                  plan.context));
+  if (!touched)
+    runner->touchCaches();
+  touched = true;
+  past = position;
+  hiddenRows = 0;
+  hasLogits = endsInBlock = false;
+  return {};
+}
+
 void Session::reset() {
   past = hiddenRows = 0;
-  hasLogits = endsInBlock = false;
+  hasLogits = endsInBlock = touched = false;
   runner->clearCaches();
 }
 

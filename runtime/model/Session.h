@@ -121,6 +121,13 @@ public:
   /// Back to an empty state; memory of the caches is given back.
   void reset();
 
+  /// For measurements: from here on the state is one of `position` tokens whose
+  /// keys and values are all zero. The first call gives the caches all of their
+  /// memory.
+  Status assumeTokens(int64_t position);
+  /// See Device::setProfile.
+  void setProfile(Profile *profile) { runner->setProfile(profile); }
+
   /// The flag is looked at between dispatches while it is set; nullptr: never.
   /// It must live as long as it is set here.
   void setCancelFlag(const std::atomic<bool> *flag) { cancel = flag; }
@@ -180,6 +187,8 @@ private:
   /// continue.
   bool endsInBlock = false;
   bool weightsVerified = false;
+  /// By assumeTokens, since the last reset.
+  bool touched = false;
 };
 
 } // namespace lapidary

@@ -1,6 +1,7 @@
 // The code goes through a file without a name, because the system's linker
 // loads files only; where the system has no such files or forbids to execute
-// them, through a temporary one.
+// them, through a temporary one. Debuggers and profilers know only files that
+// have a name: LAPIDARY_CODE names a folder for one that stays.
 #include "runtime/devices/cpu/CodeObject.h"
 
 #include "runtime/core/Text.h"
@@ -80,6 +81,28 @@ void *open(const std::string &path, std::string &error) {
   return handle;
 }
 
+/// Through a file of its own, `prefix` and six letters and ".so".
+Result<void *> openFile(const std::string &prefix, std::span<const uint8_t> elf,
+                        const std::string &name, bool keep) {
+  std::string path = prefix + "XXXXXX.so", error;
+  int descriptor = mkostemps(path.data(), 3, O_CLOEXEC);
+  if (descriptor < 0)
+    return ioError(concat("cannot load the code of ", name,
+                          ": cannot make the file ", path, ": ",
+                          std::strerror(errno)));
+  void *handle = nullptr;
+  if (writeAll(descriptor, elf))
+    handle = open(path, error);
+  else
+    error = concat("cannot write ", path, ": ", std::strerror(errno));
+  close(descriptor);
+  if (!keep || !handle)
+    unlink(path.c_str());
+  if (!handle)
+    return unsupported(concat("cannot load the code of ", name, ": ", error));
+  return handle;
+}
+
 } // namespace
 
 Result<CodeObject> CodeObject::load(std::span<const uint8_t> elf,
@@ -88,28 +111,25 @@ Result<CodeObject> CodeObject::load(std::span<const uint8_t> elf,
   CodeObject object;
   object.name = name;
   std::string error;
+  if (const char *kept = std::getenv("LAPIDARY_CODE"); kept && *kept) {
+    object.handle =
+        LAPIDARY_TRY(openFile(concat(kept, "/lapidary-"), elf, name, true));
+    return object;
+  }
   object.descriptor = memfd_create("lapidary-code", MFD_CLOEXEC);
   if (object.descriptor >= 0 && writeAll(object.descriptor, elf))
     object.handle = open(concat("/proc/self/fd/", object.descriptor), error);
   if (!object.handle) {
     const char *folder = std::getenv("TMPDIR");
-    std::string path =
-        concat(folder && *folder ? folder : "/tmp", "/lapidary-code-XXXXXX");
-    int descriptor = mkostemp(path.data(), O_CLOEXEC);
-    if (descriptor < 0)
-      return ioError(concat("cannot load the code of ", name, ": ",
-                            error.empty() ? "no memory file" : error.c_str(),
-                            "; nor make the file ", path, ": ",
-                            std::strerror(errno)));
-    if (writeAll(descriptor, elf))
-      object.handle = open(path, error);
-    else
-      error = concat("cannot write ", path, ": ", std::strerror(errno));
-    close(descriptor);
-    unlink(path.c_str());
+    Result<void *> handle =
+        openFile(concat(folder && *folder ? folder : "/tmp", "/lapidary-"), elf,
+                 name, false);
+    if (!handle.ok() && !error.empty())
+      return Status(
+          handle.status().getCode(),
+          concat(handle.status().message(), "; nor from memory: ", error));
+    object.handle = LAPIDARY_TRY(std::move(handle));
   }
-  if (!object.handle)
-    return unsupported(concat("cannot load the code of ", name, ": ", error));
   return object;
 }
 

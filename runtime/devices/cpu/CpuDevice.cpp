@@ -3,10 +3,12 @@
 #include "runtime/devices/cpu/CpuDevice.h"
 
 #include "runtime/core/Text.h"
+#include "runtime/devices/Profile.h"
 #include "runtime/devices/cpu/CpuFeatures.h"
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 namespace lapidary {
 namespace {
@@ -149,6 +151,11 @@ Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
   return {};
 }
 
+void CpuDevice::touchCaches() {
+  if (caches.size() != 0)
+    std::memset(caches.data(), 0, caches.size());
+}
+
 std::string CpuDevice::description() const {
   return concat("cpu ", variant->name()->string_view(), " (",
                 cpuFeatures().brand, ", ", threads,
@@ -184,23 +191,38 @@ Status CpuDevice::run(uint32_t entry, const Step &step,
     if (cancel && cancel->load(std::memory_order_relaxed))
       return cancelled(
           concat("\"", description.name()->string_view(), "\" was cancelled"));
-    runDispatch(dispatch, loaded.operands.data() + dispatch.firstOperand,
-                sizes);
+    runDispatch(dispatch, loaded.operands.data() + dispatch.firstOperand, sizes,
+                entry);
   }
   return {};
 }
 
 void CpuDevice::runDispatch(const LoadedDispatch &dispatch,
-                            void *const *operands, const int64_t *sizes) {
+                            void *const *operands, const int64_t *sizes,
+                            uint32_t entry) {
   int64_t tiles = at(dispatch.tiles, sizes[0]);
   int64_t work = std::max<int64_t>(at(dispatch.tileWork, sizes[0]), 1);
   int64_t calls =
       threads * (dispatch.packs ? packingCallsPerThread : callsPerThread);
   int64_t grain = std::max((leastCallWork - 1) / work + 1, tiles / calls);
-  workers->run(tiles, grain, [&](int32_t worker, int64_t begin, int64_t end) {
+  auto call = [&](int32_t worker, int64_t begin, int64_t end) {
     dispatch.function(operands, sizes, scratch.data() + scratchStride * worker,
                       begin, end);
+  };
+  if (!profile)
+    return workers->run(tiles, grain, call);
+
+  auto index =
+      static_cast<uint32_t>(&dispatch - entries[entry].dispatches.data());
+  int64_t start = Profile::now();
+  workers->run(tiles, grain, [&](int32_t worker, int64_t begin, int64_t end) {
+    int64_t callStart = Profile::now();
+    call(worker, begin, end);
+    Profile::add(profile->calls[worker], {entry, index, sizes[0], begin, end,
+                                          callStart, Profile::now()});
   });
+  Profile::add(profile->dispatches, {entry, index, sizes[0], sizes[1], tiles,
+                                     start, Profile::now()});
 }
 
 } // namespace lapidary

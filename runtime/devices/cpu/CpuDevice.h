@@ -27,6 +27,8 @@ public:
              std::span<void *const> outputs,
              const std::atomic<bool> *cancel) override;
   void clearCaches() override { caches.release(); }
+  void touchCaches() override;
+  void setProfile(Profile *to) override { profile = to; }
 
 private:
   struct LoadedDispatch {
@@ -55,7 +57,7 @@ private:
                    const std::vector<KernelFunction> &functions,
                    const std::vector<uint8_t *> &cacheBases);
   void runDispatch(const LoadedDispatch &dispatch, void *const *operands,
-                   const int64_t *sizes);
+                   const int64_t *sizes, uint32_t entry);
 
   std::shared_ptr<const Bundle> bundle;
   const schema::Target *program = nullptr;
@@ -68,6 +70,7 @@ private:
   int64_t chunk = 0;
   int32_t threads = 1;
   std::unique_ptr<Workers> workers;
+  Profile *profile = nullptr;
 };
 
 } // namespace lapidary

@@ -1,0 +1,297 @@
+// Nothing is sampled from text, so that the work does not depend on what the
+// model says; and where a state of many tokens is wanted, it is not computed.
+#include "tools/lapidary/BenchRun.h"
+
+#include "runtime/core/Text.h"
+#include "runtime/core/Workers.h"
+#include "runtime/model/Sampler.h"
+#include "runtime/model/Session.h"
+#include "tools/lapidary/Terminal.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <set>
+
+namespace lapidary::cli {
+
+namespace {
+
+/// Enough to be far from any cache, and read so often that one of the times
+/// nobody else was reading.
+constexpr uint64_t mostBandwidthBytes = uint64_t(512) << 20,
+                   leastBandwidthBytes = uint64_t(64) << 20;
+constexpr int bandwidthPasses = 8;
+/// Decoded tokens and batches that a profile has; a second of the 12B.
+constexpr int64_t profiledSteps = 16;
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle]
+                                : (values[middle - 1] + values[middle]) / 2;
+}
+
+/// Bytes of weights that one decode step reads. Of a table that only an
+/// embedding lookup uses it reads a single row, which is left out.
+uint64_t decodeWeightBytes(const schema::Program &program,
+                           const schema::Target &target) {
+  std::set<uint32_t> segments;
+  for (const auto *entry : *target.entries()) {
+    if (std::strcmp(entry->name()->c_str(), "decode") != 0)
+      continue;
+    for (const auto *dispatch : *entry->dispatches()) {
+      const auto *kernel = target.kernels()->Get(dispatch->kernel());
+      if (std::strncmp(kernel->symbol()->c_str(), "embed", 5) == 0)
+        continue;
+      for (const auto *operand : *dispatch->operands()) {
+        if (operand->kind() == schema::BufferKind::Weight)
+          segments.insert(program.weights()->Get(operand->index())->segment());
+      }
+    }
+  }
+  uint64_t bytes = 0;
+  for (uint32_t segment : segments)
+    bytes += program.segments()->Get(segment)->size();
+  return bytes;
+}
+
+/// A prompt of plain tokens: soft tokens of media would need media, and other
+/// special ones are rare in text.
+std::vector<int32_t> makePrompt(const schema::Model &model, int64_t count) {
+  std::set<int32_t> avoid{model.image_token(), model.video_token(),
+                          model.audio_token(), model.pad_token()};
+  for (int32_t token : *model.suppress_tokens())
+    avoid.insert(token);
+  for (int32_t token : *model.stop_tokens())
+    avoid.insert(token);
+  std::vector<int32_t> tokens{model.bos_token()};
+  if (static_cast<size_t>(model.vocabulary()) <= avoid.size())
+    tokens.resize(static_cast<size_t>(count), model.bos_token());
+  // A linear congruential sequence (Numerical Recipes) spreads over the
+  // vocabulary, so that embedding rows are read as a text reads them.
+  uint32_t state = 1;
+  while (static_cast<int64_t>(tokens.size()) < count) {
+    state = state * 1664525u + 1013904223u;
+    const auto token = static_cast<int32_t>(
+        (uint64_t(state) * static_cast<uint64_t>(model.vocabulary())) >> 32);
+    if (!avoid.contains(token))
+      tokens.push_back(token);
+  }
+  return tokens;
+}
+
+/// The best of some passes over memory that is in no cache.
+Result<double> measureBandwidth(int32_t threads) {
+  const uint64_t bytes =
+      std::min(mostBandwidthBytes, availableMemory() / 4) / 8 * 8;
+  if (bytes < leastBandwidthBytes)
+    return 0.0;
+  const ReservedMemory memory =
+      LAPIDARY_TRY(ReservedMemory::reserve(bytes, "measuring bandwidth"));
+  const std::unique_ptr<Workers> workers =
+      LAPIDARY_TRY(Workers::create(threads));
+  uint64_t *words = memory.as<uint64_t>();
+  std::atomic<uint64_t> total = 0;
+  double best = 0;
+  for (int pass = 0; pass <= bandwidthPasses; ++pass) {
+    const double start = now();
+    // Whole mebibytes, so that a thread's part is long.
+    workers->run(static_cast<int64_t>(bytes / 8), 1 << 17,
+                 [&](int32_t, int64_t begin, int64_t end) {
+                   if (pass == 0) {
+                     std::fill(words + begin, words + end, uint64_t(begin));
+                     return;
+                   }
+                   uint64_t sum = 0;
+                   for (int64_t index = begin; index < end; ++index)
+                     sum += words[index];
+                   total += sum;
+                 });
+    if (pass > 0)
+      best = std::max(best, static_cast<double>(bytes) / (now() - start));
+  }
+  // Whoever looked at the sum could not leave the reads out.
+  return total == 1 ? 0.0 : best;
+}
+
+class Measurement {
+public:
+  Measurement(const BenchOptions &options, BenchResult &result)
+      : options(options), result(result) {}
+  Status run();
+
+private:
+  Status load();
+  Status measure();
+  Status repeatOnce();
+  Status profile();
+  Status runPrefill();
+  Status runDecode(int64_t steps);
+  Status runBatches(int64_t count, std::vector<double> *times);
+  Status toDepth();
+
+  const BenchOptions &options;
+  BenchResult &result;
+  std::vector<int32_t> prompt, batch;
+  std::optional<Sampler> sampler;
+  std::vector<double> prefills, decodes, firsts, batches;
+  int32_t token = 0;
+};
+
+Status Measurement::load() {
+  SessionOptions sessionOptions;
+  sessionOptions.threads = options.threads;
+  const int64_t before = std::max<int64_t>(options.depth, 0);
+  sessionOptions.context =
+      before +
+      std::max(options.prompt + (options.depth < 0 ? options.generate : 0),
+               std::max(options.generate, options.batch));
+  // Loading is what comes before the first step: map, check, bind. The last
+  // load is the one that is used.
+  std::vector<double> loads;
+  for (int32_t i = 0; i < options.repeat; ++i) {
+    result.session.reset();
+    result.file.reset();
+    const double start = now();
+    result.file = LAPIDARY_TRY(Bundle::open(options.bundle));
+    result.session = LAPIDARY_TRY(Session::create(result.file, sessionOptions));
+    loads.push_back(now() - start);
+  }
+  result.load = median(loads);
+  const double start = now();
+  LAPIDARY_TRY(verifyWeights(*result.file));
+  result.verify = now() - start;
+  return {};
+}
+
+/// Where `--depth` wants a step to be; without it, where it is.
+Status Measurement::toDepth() {
+  return options.depth < 0 ? Status()
+                           : result.session->assumeTokens(options.depth);
+}
+
+Status Measurement::runPrefill() {
+  if (options.depth < 0)
+    result.session->reset();
+  LAPIDARY_TRY(toDepth());
+  return result.session->prefill({prompt, {}});
+}
+
+Status Measurement::runDecode(int64_t steps) {
+  for (int64_t step = 0; step < steps; ++step) {
+    LAPIDARY_TRY(result.session->decode(token));
+    token = LAPIDARY_TRY(sampler->sample(result.session->logits()));
+  }
+  return {};
+}
+
+Status Measurement::runBatches(int64_t count, std::vector<double> *times) {
+  // Where decoding began, each time.
+  const int64_t from = std::max<int64_t>(options.depth, 0);
+  for (int64_t index = 0; index < count; ++index) {
+    LAPIDARY_TRY(result.session->assumeTokens(from));
+    const double start = now();
+    LAPIDARY_TRY(result.session->prefill(
+        {batch, {}}, [](int64_t, std::span<const float>) { return Status(); }));
+    if (times)
+      times->push_back(now() - start);
+  }
+  return {};
+}
+
+Status Measurement::repeatOnce() {
+  const double start = now();
+  LAPIDARY_TRY(runPrefill());
+  const double filled = now();
+  token = LAPIDARY_TRY(sampler->sample(result.session->logits()));
+  const double first = now();
+  LAPIDARY_TRY(toDepth());
+  const double decoding = now();
+  LAPIDARY_TRY(runDecode(options.generate));
+  const double end = now();
+  if (options.batch > 0)
+    LAPIDARY_TRY(runBatches(
+        std::clamp<int64_t>(options.generate / options.batch, 1, 8), &batches));
+  prefills.push_back(static_cast<double>(options.prompt) / (filled - start));
+  firsts.push_back(first - start);
+  decodes.push_back(static_cast<double>(options.generate) / (end - decoding));
+  return {};
+}
+
+Status Measurement::measure() {
+  const schema::Model &model = *result.file->program().model();
+  prompt = makePrompt(model, options.prompt);
+  batch = makePrompt(model, options.batch);
+  sampler = LAPIDARY_TRY(Sampler::create(
+      {}, model.vocabulary(),
+      {model.suppress_tokens()->data(), model.suppress_tokens()->size()}));
+  Progress progress("Measuring");
+  for (int32_t i = 0; i < options.repeat; ++i) {
+    progress.update(static_cast<uint64_t>(i),
+                    static_cast<uint64_t>(options.repeat));
+    LAPIDARY_TRY(repeatOnce());
+  }
+  result.prefill = median(prefills);
+  result.firstToken = median(firsts);
+  result.decode = median(decodes);
+  if (options.batch > 0)
+    result.batch = median(batches);
+  return {};
+}
+
+Status Measurement::profile() {
+  const schema::Target &target = result.session->device().target();
+  const int64_t steps = std::min(options.generate, profiledSteps),
+                batches = options.batch > 0 ? profiledSteps : 0;
+  // Chunks of the prompt, decoded tokens, batches and the logits of these.
+  const int64_t chunk = result.session->memoryPlan().chunk;
+  uint64_t most = 0;
+  for (const auto *entry : *target.entries())
+    most = std::max<uint64_t>(most, entry->dispatches()->size());
+  const uint64_t runs = static_cast<uint64_t>(
+      2 * (options.prompt / chunk + 2) + steps +
+      batches * (2 * (options.batch / chunk + 1) + options.batch));
+  try {
+    result.profile.emplace(runs * most, result.threads);
+  } catch (const std::exception &) {
+    return outOfMemory("no memory for the events of a profile");
+  }
+  result.session->setProfile(&*result.profile);
+  Status status = runPrefill();
+  if (status.ok())
+    status = toDepth();
+  if (status.ok())
+    status = runDecode(steps);
+  if (status.ok() && batches > 0)
+    status = runBatches(batches, nullptr);
+  result.session->setProfile(nullptr);
+  return status;
+}
+
+Status Measurement::run() {
+  const std::atomic<bool> &cancel = watchInterrupts();
+  LAPIDARY_TRY(load());
+  result.session->setCancelFlag(&cancel);
+  result.threads = result.session->memoryPlan().threads;
+  result.planned = result.session->memoryPlan().total;
+  result.device = result.session->device().description();
+  result.weightBytes = decodeWeightBytes(result.file->program(),
+                                         result.session->device().target());
+  LAPIDARY_TRY(measure());
+  result.peak = peakMemory();
+  if (options.profile)
+    LAPIDARY_TRY(profile());
+  result.bandwidth = LAPIDARY_TRY(measureBandwidth(result.threads));
+  return {};
+}
+
+} // namespace
+
+Result<BenchResult> runBench(const BenchOptions &options) {
+  BenchResult result;
+  LAPIDARY_TRY(Measurement(options, result).run());
+  return result;
+}
+
+} // namespace lapidary::cli
