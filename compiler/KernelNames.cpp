@@ -12,7 +12,8 @@ using namespace mlir::lap;
 
 bool mlir::lap::isKernelLevel(Operation *op) {
   return isa<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
-             ResidualNormOp, PatchEmbeddingOp>(op);
+             PartialAttentionOp, MergeAttentionOp, ResidualNormOp,
+             PatchEmbeddingOp>(op);
 }
 
 static ArrayRef<int64_t> getShape(Value value) {
@@ -49,8 +50,12 @@ static void print(raw_ostream &os, FusedLinearOp op) {
      << getShape(op.getInput())[1];
 }
 
-/// Query heads, cache heads and their size.
+/// How the cache is stored, query heads, cache heads and their size.
 static void printHeads(raw_ostream &os, KvCacheType cache, Value query) {
+  if (cache.getRotated())
+    os << "_rotated";
+  if (cache.getFormat() != KvFormat::F16)
+    os << '_' << stringifyKvFormat(cache.getFormat());
   os << '_' << getShape(query)[1] / cache.getHeadDim() << 'x'
      << cache.getHeads() << 'x' << cache.getHeadDim();
 }
@@ -69,6 +74,17 @@ static void print(raw_ostream &os, AttentionOp op) {
   printHeads(os, op.getCache().getType(), op.getQuery());
 }
 
+static void print(raw_ostream &os, PartialAttentionOp op) {
+  if (op.getCache().getType().getWindow())
+    os << "_window";
+  printHeads(os, op.getCache().getType(), op.getQuery());
+}
+
+static void print(raw_ostream &os, MergeAttentionOp op) {
+  os << '_' << op.getHeads() << 'x'
+     << getShape(op.getResult())[1] / int64_t(op.getHeads());
+}
+
 static void print(raw_ostream &os, ResidualNormOp op) {
   if (op.getScalar())
     os << "_scaled";
@@ -84,7 +100,8 @@ std::string mlir::lap::getKernelName(Operation *op) {
   llvm::raw_string_ostream os(name);
   os << op->getName().stripDialect();
   llvm::TypeSwitch<Operation *>(op)
-      .Case<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp, ResidualNormOp,
+      .Case<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
+            PartialAttentionOp, MergeAttentionOp, ResidualNormOp,
             PatchEmbeddingOp>([&](auto kernel) { print(os, kernel); });
   int64_t tokens = getShape(op->getResult(0))[0];
   if (ShapedType::isDynamic(tokens))

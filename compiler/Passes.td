@@ -216,6 +216,47 @@ def FuseRopeKvUpdatePass : Pass<"lap-fuse-rope-kv-update", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"fused", "fused", "Cache updates fused">];
 }
 
+def AssignCachesPass : Pass<"lap-assign-caches", "::mlir::ModuleOp"> {
+  let summary = "says how KV caches store what they hold";
+  let description = [{
+    Before: cache updates are fused. After: every `lap.kv_cache`, and every value that stands for one, has the format `format`;
+    where values are the keys before their weight and only a part of each key turns, keys are stored in that part alone
+    (`rotated`), which the update's kernel and the attention's understand. Not where an op that is not fused uses the
+    cache, where entry points multiply keys with different weights, or where all elements or none turn.
+
+    ```mlir
+    lap.kv_cache @layers.5 : !lap.kv_cache<heads = 1, head_dim = 512, window = 0>
+    ```
+    becomes, with `format=q8_0`, in a layer with 64 pairs that turn,
+    ```mlir
+    lap.kv_cache @layers.5 : !lap.kv_cache<heads = 1, head_dim = 512, window = 0, format = q8_0, rotated = 64>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lap::LapDialect"];
+  let options = [Option<"format", "format", "std::string", "\"f16\"", "f32, f16, bf16 or q8_0">];
+  let statistics = [Statistic<"shared", "shared", "Caches whose keys follow from their values">];
+}
+
+def SplitAttentionPass : Pass<"lap-split-attention", "::mlir::ModuleOp"> {
+  let summary = "cuts the attention of steps of few tokens over long caches into parts of the positions";
+  let description = [{
+    After: in entry points of at most 32 tokens (`lap.max_tokens`), attention over a cache without a window and with fewer than
+    16 heads is a `lap.partial_attention` of so many splits that heads * splits is 16 or more, and a `lap.merge_attention`.
+
+    ```mlir
+    %a = lap.attention %c, %q, %past : !lap.kv_cache<heads = 1, head_dim = 64, window = 0>, tensor<1x256xf32>
+    ```
+    becomes
+    ```mlir
+    %p = lap.partial_attention %c, %q, %past {splits = 16 : i64}
+        : !lap.kv_cache<heads = 1, head_dim = 64, window = 0>, tensor<1x256xf32> -> tensor<1x4224xf32>
+    %a = lap.merge_attention %p {heads = 4 : i64, splits = 16 : i64} : tensor<1x4224xf32> -> tensor<1x256xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lap::LapDialect"];
+  let statistics = [Statistic<"split", "split", "Attentions cut into parts">];
+}
+
 def FuseResidualNormPass : Pass<"lap-fuse-residual-norm", "::mlir::ModuleOp"> {
   let summary = "makes one kernel of a branch's norm, its addition to the residual and the layer's scalar";
   let description = [{
@@ -294,17 +335,21 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
 
     ```
     name      = operation { "_" variant } [ "_" scheme ] "_" shape "_" tokens [ "_" number ]
-    operation = "embed" | "fused_linear" | "rope_kv_update" | "attention" | "residual_norm" | "patch_embedding"
+    operation = "embed" | "fused_linear" | "rope_kv_update" | "attention" | "partial_attention" | "merge_attention"
+              | "residual_norm" | "patch_embedding"
     variant   = "media"                   -- embed with media
               | "rms" | "layer"           -- fused_linear: its norm
               | "gated_gelu" | "softcap"  -- fused_linear: its epilogue
               | "shared"                  -- rope_kv_update: values are the keys
+              | "q8_0" | "bf16" | "f32"   -- rope_kv_update, attention: the cache's format, if not f16
+              | "rotated"               -- rope_kv_update, attention: keys follow from values but where they turn
               | "window" | "visible"      -- attention: over a sliding window; with visible ends
               | "scaled"                  -- residual_norm with a scalar
     scheme    = how matrices are stored: "bf16", "f16", "f32" or a scheme's name
     shape     = vocabulary "x" width              -- embed
               | rows of all weights "x" columns   -- fused_linear
-              | query heads "x" kv heads "x" head_dim  -- rope_kv_update, attention
+              | query heads "x" kv heads "x" head_dim  -- rope_kv_update, attention, partial_attention
+              | query heads "x" head_dim  -- merge_attention
               | width                             -- residual_norm
               | positions "x" width               -- patch_embedding
     tokens    = "t" count | "tn"          -- tokens of a step; tn: known when it runs

@@ -61,6 +61,10 @@ void mlir::lap::buildKernelPipeline(OpPassManager &manager,
   manager.addPass(createFuseRopeKvUpdatePass());
   manager.addPass(createFuseResidualNormPass());
 
+  // How caches are stored, and attention divided.
+  manager.addPass(createAssignCachesPass({options.kv}));
+  manager.addPass(createSplitAttentionPass());
+
   // How linear kernels compute.
   manager.addPass(createSetActivationsPass({options.activations}));
 }

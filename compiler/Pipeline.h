@@ -45,6 +45,10 @@ struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
       llvm::cl::desc("What inputs of linear kernels are rounded to: f32, bf16, "
                      "int8 or int8_token"),
       llvm::cl::init("f32")};
+  Option<std::string> kv{
+      *this, "kv",
+      llvm::cl::desc("How KV caches are stored: f16, q8_0, f32 or bf16"),
+      llvm::cl::init("f16")};
 };
 
 /// From model level to kernel level.

@@ -154,13 +154,15 @@ void ProgramBuilder::addCaches() {
   for (auto op : module.getOps<KvCacheOp>()) {
     auto type = cast<KvCacheType>(op.getType());
     cacheIndex[op.getSymName()] = program.caches.size();
-    for (const char *part : {".k", ".v"}) {
+    for (auto [part, elements] : {std::pair(".k", type.getKeyDim()),
+                                  std::pair(".v", type.getHeadDim())}) {
       auto cache = std::make_unique<schema::CacheT>();
       cache->name = op.getSymName().str() + part;
       cache->kind = type.getWindow() ? schema::CacheKind::Ring
                                      : schema::CacheKind::Growing;
-      cache->row_bytes = type.getHeads() * type.getHeadDim() * 2; // f16
+      cache->row_bytes = type.getHeads() * type.getStoredBytes(elements);
       cache->window = type.getWindow();
+      cache->format = stringifyKvFormat(type.getFormat()).str();
       program.caches.push_back(std::move(cache));
     }
   }

@@ -44,11 +44,11 @@ public:
   FailureOr<ReferenceTensor> run(StringRef function, const Inputs &inputs,
                                  int64_t past = 0);
   /// Empties the caches.
-  void reset() { caches.clear(); }
+  void reset() { contents.clear(); }
 
-  /// Round keys and values to f16 as they enter the caches, as compiled
+  /// What keys and values are rounded to as they enter the caches, as compiled
   /// programs do: what differs then is the code.
-  bool halfCaches = false;
+  KvFormat caches = KvFormat::F32;
 
   /// What inputs of linear ops are rounded to.
   Activations activations = Activations::F32;
@@ -64,6 +64,9 @@ private:
     std::vector<float> keys;
     std::vector<float> values;
   };
+  /// Rounds the step's rows of keys and values as programs store them.
+  LogicalResult roundRows(KvUpdateOp op, std::span<float> keys,
+                          std::span<float> values);
   /// What a value stands for: a tensor, a number, or a symbol.
   struct Slot {
     std::shared_ptr<ReferenceTensor> tensor;
@@ -100,7 +103,7 @@ private:
 
   ModuleOp module;
   const WeightValues &weights;
-  llvm::StringMap<Cache> caches;
+  llvm::StringMap<Cache> contents;
   llvm::DenseMap<Value, Slot> slots;
 };
 

@@ -4,6 +4,9 @@
 #include "compiler/ReferenceMath.h"
 #include "compiler/SourceFormat.h"
 
+#include <algorithm>
+#include <cmath>
+
 using namespace mlir;
 using namespace mlir::lap;
 
@@ -145,11 +148,88 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(RopeOp op) {
   return result;
 }
 
+/// Rounds heads of `width` elements to a format of caches.
+static void roundHeads(KvFormat format, int64_t width,
+                       std::span<float> values) {
+  switch (format) {
+  case KvFormat::F32:
+    return;
+  case KvFormat::F16:
+    for (float &value : values)
+      value = halfToFloat(floatToHalf(value));
+    return;
+  case KvFormat::BF16:
+    return lapidary::roundToBf16(values);
+  case KvFormat::Q8_0:
+    for (size_t head = 0; head < values.size(); head += size_t(width))
+      for (int64_t first = 0; first < width; first += KvCacheType::scaleGroup) {
+        auto run = values.subspan(
+            head + size_t(first),
+            size_t(std::min(KvCacheType::scaleGroup, width - first)));
+        float largest = 0;
+        for (float value : run)
+          largest = std::max(largest, std::fabs(value));
+        float scale = halfToFloat(floatToHalf(largest / 127));
+        float inverse = scale > 0 ? 1 / scale : 0;
+        for (float &value : run)
+          value = std::nearbyint(std::clamp(value * inverse, -127.0f, 127.0f)) *
+                  scale;
+      }
+  }
+}
+
+/// Elements of keys that do not turn, where keys are their values times a
+/// weight, are made of the rounded values: see `rotated` of !lap.kv_cache.
+LogicalResult ReferenceInterpreter::roundRows(KvUpdateOp op,
+                                              std::span<float> keys,
+                                              std::span<float> values) {
+  if (caches == KvFormat::F32)
+    return success();
+  int64_t width = op.getCache().getType().getHeadDim(), half = width / 2;
+  roundHeads(caches, width, values);
+  auto rope = op.getKeys().getDefiningOp<RopeOp>();
+  auto keyNorm =
+      rope ? rope.getInput().getDefiningOp<RmsNormOp>() : RmsNormOp();
+  auto valueNorm = op.getValues().getDefiningOp<RmsNormOp>();
+  int64_t rotated =
+      rope ? cast<RankedTensorType>(rope.getTable().getType()).getDimSize(1) / 2
+           : 0;
+  bool shared = keyNorm && valueNorm && keyNorm.getWeight() &&
+                !valueNorm.getWeight() && rotated > 0 && rotated < half &&
+                keyNorm.getInput() == valueNorm.getInput();
+  if (!shared) {
+    roundHeads(caches, width, keys);
+    return success();
+  }
+  // The norm was its last use, perhaps: look it up once more.
+  if (auto read = keyNorm.getWeight().getDefiningOp<GetWeightOp>())
+    slots[read.getResult()].symbol = module.lookupSymbol(read.getWeightAttr());
+  auto weight = loadWeight(op, keyNorm.getWeight());
+  if (failed(weight))
+    return failure();
+  std::vector<float> turned(size_t(2 * rotated));
+  for (size_t head = 0; head < keys.size(); head += size_t(width)) {
+    std::span<float> key = keys.subspan(head, size_t(width));
+    for (int64_t i = 0; i < rotated; ++i) {
+      turned[size_t(i)] = key[size_t(i)];
+      turned[size_t(rotated + i)] = key[size_t(half + i)];
+    }
+    roundHeads(caches, 2 * rotated, turned);
+    for (int64_t i = 0; i < width; ++i)
+      key[size_t(i)] = (*weight)[size_t(i)] * values[head + size_t(i)];
+    for (int64_t i = 0; i < rotated; ++i) {
+      key[size_t(i)] = turned[size_t(i)];
+      key[size_t(half + i)] = turned[size_t(rotated + i)];
+    }
+  }
+  return success();
+}
+
 LogicalResult ReferenceInterpreter::update(KvUpdateOp op) {
   auto symbol = dyn_cast_or_null<KvCacheOp>(slots.lookup(op.getCache()).symbol);
   if (!symbol)
     return op.emitOpError("expected a lap.kv_cache");
-  Cache &cache = caches[symbol.getSymName()];
+  Cache &cache = contents[symbol.getSymName()];
   const ReferenceTensor &keys = get(op.getKeys()),
                         &values = get(op.getValues());
   int64_t past = slots[op.getPast()].index;
@@ -162,10 +242,9 @@ LogicalResult ReferenceInterpreter::update(KvUpdateOp op) {
   cache.values.resize(kept);
   cache.values.insert(cache.values.end(), values.values.begin(),
                       values.values.end());
-  if (halfCaches)
-    for (std::vector<float> *rows : {&cache.keys, &cache.values})
-      for (size_t i = kept; i < rows->size(); ++i)
-        (*rows)[i] = halfToFloat(floatToHalf((*rows)[i]));
+  if (failed(roundRows(op, std::span(cache.keys).subspan(kept),
+                       std::span(cache.values).subspan(kept))))
+    return failure();
   cache.positions = past + keys.shape[0];
   return success();
 }
@@ -174,7 +253,7 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(AttentionOp op) {
   auto symbol = dyn_cast_or_null<KvCacheOp>(slots.lookup(op.getCache()).symbol);
   if (!symbol)
     return op.emitOpError("expected a lap.kv_cache");
-  const Cache &cache = caches[symbol.getSymName()];
+  const Cache &cache = contents[symbol.getSymName()];
   const ReferenceTensor &query = get(op.getQuery());
   KvCacheType type = symbol.getType();
   int64_t past = slots[op.getPast()].index, tokens = query.shape[0];

@@ -21,9 +21,9 @@ constexpr int64_t comparedEmbeddings = 512;
 /// The largest differences of logits at `boundLayers` layers or less, absolute
 /// and in units of their root mean square, whichever is more; errors of layers
 /// add up like independent ones, with the square root of their number. What
-/// differs is the order of sums, as both sides keep f16 caches, whose last bit
-/// goes either way; where activations are rounded, numbers at the edge of two
-/// do, too.
+/// differs is the order of sums, as both sides keep rounded caches, whose last
+/// bit goes either way; where activations are rounded to 8 bits or caches are,
+/// numbers at the edge of two do, too.
 constexpr double exactBound = 0.04, exactShare = 0.01, roundedShare = 0.1,
                  boundLayers = 6;
 /// Embeddings: in units of their root mean square.
@@ -193,7 +193,8 @@ void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
   // Embeddings are in the order of soft tokens, so those of a beginning of the
   // sequence are a beginning of all.
   int64_t values = soft * config.text.hidden;
-  bool rounded = inputs.activations != Activations::F32;
+  bool rounded =
+      inputs.activations != Activations::F32 || inputs.caches == KvFormat::Q8_0;
   test.embedding_stride =
       std::max<int64_t>(1, llvm::divideCeil(values, comparedEmbeddings));
   for (int64_t i = 0; i < values; i += test.embedding_stride)
@@ -249,7 +250,7 @@ std::vector<SelfTestData> SelfTestBuilder::draft() {
 FailureOr<std::vector<SelfTestData>>
 SelfTestBuilder::compute(const WeightValues &weights) {
   ReferenceInterpreter interpreter(inputs.model, weights);
-  interpreter.halfCaches = true;
+  interpreter.caches = inputs.caches;
   interpreter.activations = inputs.activations;
   addTests();
   if (failed(embedMedia(interpreter)))

@@ -14,6 +14,8 @@ struct SelfTestInputs {
   const lapidary::ModelConfig &config;
   /// What the bundle's kernels round the inputs of linear ops to.
   Activations activations = Activations::F32;
+  /// How the bundle's caches are stored.
+  KvFormat caches = KvFormat::F16;
 };
 
 /// The tests with zeros in place of the expected values: as large as they will

@@ -62,14 +62,31 @@ QuantizedType::verify(function_ref<InFlightDiagnostic()> emitError,
 
 LogicalResult KvCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                                   int64_t heads, int64_t headDim,
-                                  int64_t window) {
+                                  int64_t window, KvFormat, int64_t rotated) {
   constexpr int64_t maxHeads = 65536;
   if (heads <= 0 || heads > maxHeads || headDim <= 0 || headDim > maxHeads ||
       window < 0 || window > std::numeric_limits<int32_t>::max()) // C1
     return emitError() << "expected heads and head_dim of 1 to 65536 and a "
                           "window of 0 to 2^31 - 1, found "
                        << heads << ", " << headDim << ", " << window;
+  if (rotated < 0 || (rotated && (headDim % 2 || rotated >= headDim / 2))) // C2
+    return emitError() << "expected rotated of 0, or below half of an even "
+                          "head_dim of "
+                       << headDim << ", found " << rotated;
   return success();
+}
+
+int64_t KvCacheType::getStoredBytes(int64_t elements) const {
+  switch (getFormat()) {
+  case KvFormat::F32:
+    return elements * 4;
+  case KvFormat::F16:
+  case KvFormat::BF16:
+    return elements * 2;
+  case KvFormat::Q8_0:
+    return elements + llvm::divideCeil(elements, scaleGroup) * 2;
+  }
+  llvm_unreachable("unknown format");
 }
 
 ArrayRef<int64_t> mlir::lap::getMatrixShape(Type type) {

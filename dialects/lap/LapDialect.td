@@ -46,24 +46,53 @@ def Lap_QuantizedType : Lap_Type<"Quantized", "quantized"> {
   let genVerifyDecl = 1;
 }
 
+def Lap_KvFormat : I32EnumAttr<"KvFormat", "How cached keys and values are stored", [
+    I32EnumAttrCase<"F32", 0, "f32">, I32EnumAttrCase<"F16", 1, "f16">, I32EnumAttrCase<"BF16", 2, "bf16">,
+    I32EnumAttrCase<"Q8_0", 3, "q8_0">]> {
+  let cppNamespace = "::mlir::lap";
+  let genSpecializedAttr = 0;
+}
+
 def Lap_KvCacheType : Lap_Type<"KvCache", "kv_cache"> {
   let summary = "A handle to the keys and values of one layer";
   let description = [{
-    f16 keys and values of `heads` heads of `head_dim` elements for each position: all positions when `window` is 0, else
-    those that a sliding window of `window` positions needs. Keys are stored in blocks of 16 positions, transposed (block,
-    head, element, position), values position by position (position, head, element): both are read by whole vectors without a
-    horizontal sum.
+    Keys and values of `heads` heads of `head_dim` elements for each position: all positions when `window` is 0, else
+    those that a sliding window of `window` positions needs. Both are stored in blocks of 16 positions, head by head: keys
+    transposed (block, head, element, position), values as rows (block, head, position, element), so that both are read by
+    whole vectors without a horizontal sum, and what a head reads of a block is contiguous.
+
+    `format` is how elements are stored, f16 if it says nothing. `q8_0`: integers of -127 to 127 with an f16 scale for each
+    32 elements (the last ones of a head may be fewer) of one head at one position, the largest magnitude / 127. Behind the
+    integers of a block's head stand its scales, of keys by group and position, of values by position and group.
+
+    `rotated` above 0 says that keys follow from the values but for what `rotated` pairs of elements, `i` and
+    `head_dim / 2 + i`, turn: of keys only these are stored, first all `i`, then all others. The other elements of a key are
+    those of the value; what they are to be multiplied with is in the query (see `lap.rope_kv_update`).
 
     Whole blocks are read and what is not visible gets a weight of 0, so the memory of positions that were not written yet must
     hold finite values (fresh pages are zeros): 0 times a NaN or an infinity is no 0.
 
     - (C1) `heads` and `head_dim` are 1 to 65536, `window` is 0 to 2^31 - 1.
+    - (C2) `rotated` is 0, or `head_dim` is even and more than 2 * `rotated`.
 
-    Example: `!lap.kv_cache<heads = 8, head_dim = 256, window = 1024>`
+    Example: `!lap.kv_cache<heads = 8, head_dim = 256, window = 1024, format = q8_0>`
   }];
-  let parameters = (ins "int64_t":$heads, "int64_t":$head_dim, "int64_t":$window);
+  let parameters = (ins "int64_t":$heads, "int64_t":$head_dim, "int64_t":$window,
+                        DefaultValuedParameter<"::mlir::lap::KvFormat", "::mlir::lap::KvFormat::F16">:$format,
+                        DefaultValuedParameter<"int64_t", "0">:$rotated);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
+  let builders = [TypeBuilder<(ins "int64_t":$heads, "int64_t":$headDim, "int64_t":$window), [{
+    return $_get($_ctxt, heads, headDim, window, KvFormat::F16, 0);
+  }]>];
+  let extraClassDeclaration = [{
+    /// Positions in a block, and elements that share a scale of `q8_0`.
+    static constexpr int64_t blockRows = 16, scaleGroup = 32;
+    /// Elements that are stored of a head's key.
+    int64_t getKeyDim() const { return getRotated() ? 2 * getRotated() : getHeadDim(); }
+    /// Bytes of `elements` elements of one head at one position, with their scales.
+    int64_t getStoredBytes(int64_t elements) const;
+  }];
 }
 
 class Lap_EnumAttr<EnumInfo info, string attrMnemonic> : EnumAttr<LapDialect, info, attrMnemonic> {

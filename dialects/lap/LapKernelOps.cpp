@@ -84,6 +84,46 @@ LogicalResult RopeKvUpdateOp::verify() {
       headDim % 2 || row > headDim || row % 2) // C2
     return emitOpError("expected an even head_dim, norms of ")
            << headDim << " elements and a table row of an even width up to it";
+  if (cache.getRotated() &&
+      (2 * cache.getRotated() != row || getKeys() != getValues())) // C3
+    return emitOpError("expected a table row of ")
+           << 2 * cache.getRotated() << " and the keys as values, for a "
+           << cache;
+  return success();
+}
+
+/// A vector of the CPU's kernels, and enough for the threads of one device.
+static constexpr int64_t maxSplits = 16;
+
+LogicalResult PartialAttentionOp::verify() {
+  KvCacheType cache = getCache().getType();
+  int64_t keyWidth = cache.getHeads() * cache.getHeadDim();
+  int64_t width = getWidth(getQuery());
+  if (width % keyWidth) // C1
+    return emitOpError("expected a query whose width is a multiple of ")
+           << keyWidth << ", found " << width;
+  int64_t splits = getSplits(), heads = width / cache.getHeadDim();
+  if (splits < 1 || splits > maxSplits ||
+      getTokens(getResult()) != getTokens(getQuery()) ||
+      getWidth(getResult()) != splits * heads * (cache.getHeadDim() + 2)) // C2
+    return emitOpError("expected 1 to 16 splits and a result of splits * ")
+           << heads << " * (" << cache.getHeadDim() << " + 2) columns, found "
+           << splits << " and " << getResult().getType();
+  return success();
+}
+
+LogicalResult MergeAttentionOp::verify() {
+  int64_t heads = getHeads(), splits = getSplits();
+  int64_t width = getWidth(getResult());
+  if (splits < 1 || splits > maxSplits || heads < 1 || heads > width ||
+      width % heads) // C1
+    return emitOpError("expected 1 to 16 splits and heads that divide ")
+           << width << " columns, found " << splits << " and " << heads;
+  if (getTokens(getInput()) != getTokens(getResult()) ||
+      getWidth(getInput()) != splits * (width + 2 * heads)) // C2
+    return emitOpError("expected an input of ")
+           << splits * (width + 2 * heads) << " columns, found "
+           << getInput().getType();
   return success();
 }
 

@@ -70,10 +70,13 @@ def Lap_RopeKvUpdateOp : Lap_Op<"rope_kv_update", [MemoryEffects<[MemWrite<Lap_C
   let summary = "normalizes and turns queries and keys, normalizes values, appends both to the cache";
   let description = [{
     Per head: `result = rope(rms(query) * query_norm)`; the cache gets `rope(rms(keys) * key_norm)` and `rms(values)`.
-    `keys` and `values` are the same value in layers whose values are their keys.
+    `keys` and `values` are the same value in layers whose values are their keys. Where the cache stores only the elements
+    of keys that turn (`rotated`), the others of the result are multiplied by `key_norm`, because the cache's values, which
+    stand for them, are not.
 
     - (C1) the keys' width is the cache's heads * head_dim, which divides the query's width.
     - (C2) head_dim is even, both norms have head_dim elements; the table's row is at most head_dim wide and even.
+    - (C3) if the cache's `rotated` is not 0, it is half of the table's row, and `keys` and `values` are the same value.
 
     Example:
     ```mlir
@@ -89,6 +92,51 @@ def Lap_RopeKvUpdateOp : Lap_Op<"rope_kv_update", [MemoryEffects<[MemWrite<Lap_C
     $cache `,` $query `,` $keys `,` $values `,` $query_norm `,` $key_norm `,` $table `,` $past attr-dict
     `:` type($cache) `,` type($query) `,` type($keys) `,` type($query_norm) `,` type($key_norm) `,` type($table)
   }];
+  let hasVerifier = 1;
+}
+
+def Lap_PartialAttentionOp : Lap_Op<"partial_attention", [MemoryEffects<[MemRead<Lap_CacheResource>]>]> {
+  let summary = "attention over parts of the positions";
+  let description = [{
+    What `lap.attention` computes, for each of `splits` parts of the positions on its own, so that one token's work is many
+    independent pieces. A row of the result holds, for H query heads: the sums of values weighted by `exp(score - maximum)`
+    (split, head, element), the maxima (head, split), -inf where the part is empty, and the sums of weights (head, split).
+    `lap.merge_attention` brings them together.
+
+    - (C1) the query's width is a multiple of the cache's heads * head_dim.
+    - (C2) `splits` is 1 to 16, and the result is T x splits * H * (head_dim + 2) for a query of T tokens.
+
+    Example:
+    ```mlir
+    %p = lap.partial_attention %c, %q, %past {splits = 16 : i64}
+        : !lap.kv_cache<heads = 1, head_dim = 64, window = 0>, tensor<?x256xf32> -> tensor<?x4224xf32>
+    ```
+  }];
+  let arguments = (ins Lap_KvCacheType:$cache, Lap_Activation:$query, Index:$past, I64Attr:$splits);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $cache `,` $query `,` $past attr-dict `:` type($cache) `,` type($query) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lap_MergeAttentionOp : Lap_Op<"merge_attention", [Pure]> {
+  let summary = "brings the parts of an attention together";
+  let description = [{
+    The result of `lap.attention` from what `lap.partial_attention` gives: the parts' sums, each scaled by
+    `exp(its maximum - the largest)`, divided by the likewise scaled sum of weights. A part with a maximum of -inf is not read.
+
+    - (C1) `splits` is 1 to 16, `heads` is positive and divides the result's width D.
+    - (C2) the input is T x splits * (D + 2 * heads) for a result of T x D.
+
+    Example:
+    ```mlir
+    %a = lap.merge_attention %p {heads = 4 : i64, splits = 16 : i64} : tensor<?x4224xf32> -> tensor<?x256xf32>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$input, I64Attr:$heads, I64Attr:$splits);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 

@@ -12,6 +12,9 @@ using namespace mlir::lap;
 /// arithmetic.
 constexpr int64_t prefillTokensWithVision = 1120;
 constexpr int64_t prefillTokens = 512;
+/// Steps of few tokens are a prefill whose attention may be cut into parts: the
+/// results of parts take memory for each token.
+constexpr int64_t extendTokens = 32;
 /// Several rows share one read of the output matrix, the largest of all; the
 /// result is rows times vocabulary.
 constexpr int64_t logitsTokens = 16;
@@ -26,7 +29,9 @@ static std::string ofLayer(size_t index, const Twine &name) {
 }
 
 LogicalResult ModelBuilder::build() {
-  buildPrefill();
+  buildPrefill("prefill",
+               config.vision ? prefillTokensWithVision : prefillTokens);
+  buildPrefill("extend", extendTokens);
   buildDecode();
   buildLogits();
   if (config.vision)
@@ -70,17 +75,16 @@ void ModelBuilder::end(Value result) {
   func::ReturnOp::create(builder, result);
 }
 
-void ModelBuilder::buildPrefill() {
+void ModelBuilder::buildPrefill(StringRef name, int64_t maxTokens) {
   Type i32 = builder.getI32Type(), f32 = builder.getF32Type();
   func::FuncOp function =
-      begin("prefill",
+      begin(name,
             {{"tokens", tensor({dynamic}, i32)},
              {"media_rows", tensor({dynamic}, i32)},
              {"media", tensor({dynamic, text.hidden}, f32)},
              {"visible_end", tensor({dynamic}, i32)},
              {"past", builder.getIndexType()}},
-            {"hidden", tensor({dynamic, text.hidden}, f32)},
-            config.vision ? prefillTokensWithVision : prefillTokens);
+            {"hidden", tensor({dynamic, text.hidden}, f32)}, maxTokens);
   Value tokens = function.getArgument(0), rows = function.getArgument(1),
         media = function.getArgument(2);
   Value hidden = embed(tokens);

@@ -33,7 +33,8 @@ private:
     Value visibleEnd;
   };
 
-  void buildPrefill();
+  /// An entry point for any number of tokens up to `maxTokens`.
+  void buildPrefill(StringRef name, int64_t maxTokens);
   void buildDecode();
   void buildLogits();
   void buildImageEmbedder();

@@ -266,6 +266,8 @@ Status Validator::checkCaches() {
     LAPIDARY_TRY(checkName(cache.name(), concat("cache ", index)));
     std::string what = concat("cache ", quote(cache.name()));
     names.add(cache.name());
+    if (cache.format())
+      LAPIDARY_TRY(checkName(cache.format(), concat("the format of ", what)));
     if (cache.kind() > schema::CacheKind::MAX)
       return invalidData(
           concat(what, " has the unknown kind ", int(cache.kind())));

@@ -110,7 +110,8 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
   plan.scratch = memory.scratch;
   for (const schema::Cache *cache : *program.caches())
     plan.cacheLines.push_back(
-        {cache->name()->str(), cache->kind() == schema::CacheKind::Ring,
+        {cache->name()->str(), cache->format() ? cache->format()->str() : "f16",
+         cache->kind() == schema::CacheKind::Ring,
          cacheRows(*cache, device.context, device.chunk),
          cacheBytes(*cache, device.context, device.chunk)});
 

@@ -71,11 +71,16 @@ Session::Entry Session::bindEntry(
 }
 
 void Session::bind() {
-  prefillEntry = bindEntry("prefill", {{"tokens", tokenBuffer.data()},
-                                       {"media_rows", rowBuffer.data()},
-                                       {"media", mediaBuffer.data()},
-                                       {"visible_end", visibleBuffer.data()},
-                                       {"hidden", hiddenBuffer.data()}});
+  auto bindPrefill = [&](std::string_view name) {
+    return bindEntry(name, {{"tokens", tokenBuffer.data()},
+                            {"media_rows", rowBuffer.data()},
+                            {"media", mediaBuffer.data()},
+                            {"visible_end", visibleBuffer.data()},
+                            {"hidden", hiddenBuffer.data()}});
+  };
+  prefillEntry = bindPrefill("prefill");
+  if (findEntry(runner->target(), "extend"))
+    extendEntry = bindPrefill("extend");
   decodeEntry = bindEntry("decode", {{"tokens", tokenBuffer.data()},
                                      {"logits", logitsBuffer.data()}});
   logitsEntry = bindEntry("logits", {});
@@ -274,8 +279,11 @@ Status Session::runChunk(std::span<const int32_t> tokens,
   }
   Step step{.tokens = static_cast<int64_t>(tokens.size()), .past = past};
   hiddenRows = 0;
-  LAPIDARY_TRY(runner->run(prefillEntry.index, step, prefillEntry.inputs,
-                           prefillEntry.outputs, cancel));
+  const Entry &entry = extendEntry && step.tokens <= extendEntry->maxTokens
+                           ? *extendEntry
+                           : prefillEntry;
+  LAPIDARY_TRY(
+      runner->run(entry.index, step, entry.inputs, entry.outputs, cancel));
   hiddenRows = step.tokens;
   return {};
 }

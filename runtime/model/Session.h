@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -29,7 +30,7 @@ struct SessionOptions {
 /// The memory sheet: what a session takes at its full context.
 struct MemoryPlan {
   struct Cache {
-    std::string name;
+    std::string name, format;
     bool ring = false;
     int64_t rows = 0;
     uint64_t bytes = 0;
@@ -175,6 +176,8 @@ private:
   MemoryPlan plan;
   const std::atomic<bool> *cancel = nullptr;
   Entry prefillEntry, decodeEntry, logitsEntry;
+  /// Prefill for few tokens, if the bundle has that.
+  std::optional<Entry> extendEntry;
   /// Steps' inputs and outputs; reserved at the largest step.
   ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
       hiddenBuffer, logitsBuffer, batchBuffer;

@@ -1,10 +1,8 @@
-// The attention kernels: what goes into the KV cache, and streaming attention
-// over it. See `!lap.kv_cache` for how keys and values lie in memory.
-#include "targets/cpu/KernelEmitter.h"
+// The attention kernels: whole steps, and, for steps of few tokens over long
+// caches, parts of the positions and what brings these together.
+#include "targets/cpu/AttentionEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <limits>
@@ -13,243 +11,194 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
-/// Positions in a block of keys.
-static constexpr int64_t blockRows = KernelEmitter::lanes;
+/// Fewer queries than fill the registers are not worth a tile of their own.
+static constexpr int64_t leastQueries = 16;
+/// Tiles of a step of any number of tokens.
+static constexpr int64_t mostTiles = 64;
+/// Blocks of positions that are worth a tile of their own.
+static constexpr int64_t leastBlocks = 4;
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
-/// The block of the cache that holds block `block` of the sequence. A ring has
-/// round_up(window, 16) + chunk rows: what the oldest query of a step sees and
-/// what the step writes never share a row.
-static Value getCacheBlock(KernelEmitter &e, KvCacheType cache, Value block) {
-  if (!cache.getWindow())
-    return block;
-  int64_t windowBlocks = llvm::divideCeil(cache.getWindow(), blockRows);
-  Value blocks = e.add(e.div(e.getChunk(), blockRows), windowBlocks);
-  return arith::RemUIOp::create(e, block, blocks);
-}
-
-KernelInfo cpu::emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op) {
-  KvCacheType cache = op.getCache().getType();
-  int64_t kvHeads = cache.getHeads(), headDim = cache.getHeadDim();
-  int64_t half = headDim / 2;
-  int64_t group = getWidth(op.getQuery()) / (kvHeads * headDim);
-  int64_t rotated = getWidth(op.getTable()) / 2;
-  float eps = op.getEps().convertToFloat();
-  Buffer query = e.getBuffer(op.getQuery()), keys = e.getBuffer(op.getKeys());
-  Buffer values = e.getBuffer(op.getValues());
-  Buffer queryNorm = e.getBuffer(op.getQueryNorm());
-  Buffer keyNorm = e.getBuffer(op.getKeyNorm());
-  Buffer table = e.getBuffer(op.getTable());
-  Buffer out = e.getResultBuffer(op.getResult());
-  auto [cacheKeys, cacheValues] = e.getCache(op.getCache());
-
-  using Write = function_ref<void(Value vector, Value element, int64_t size)>;
-  // Normalizes the head at `at` and turns it by the angles of the table rows
-  // at `low` and `high` (angles add up: see lap.rope_table).
-  auto normAndTurn = [&](Buffer source, Value at, Buffer norm, Value low,
-                         Value high, Write write) {
-    Value inverse = e.inverseRms(source, at, headDim, eps);
-    auto normalized = [&](Value element, int64_t size) {
-      Value x = e.mulF(e.load(source, e.add(at, element), size), inverse);
-      return e.mulF(x, e.load(norm, element, size));
-    };
-    e.vectors(0, rotated, [&](Value i, int64_t size) {
-      Value x1 = normalized(i, size);
-      Value x2 = normalized(e.add(i, half), size);
-      Value cosLow = e.load(table, e.add(low, i), size);
-      Value sinLow = e.load(table, e.add(e.add(low, rotated), i), size);
-      Value cosHigh = e.load(table, e.add(high, i), size);
-      Value sinHigh = e.load(table, e.add(e.add(high, rotated), i), size);
-      Value cos = e.subF(e.mulF(cosLow, cosHigh), e.mulF(sinLow, sinHigh));
-      Value sin = e.fma(sinLow, cosHigh, e.mulF(cosLow, sinHigh));
-      write(e.subF(e.mulF(x1, cos), e.mulF(x2, sin)), i, size);
-      write(e.fma(x2, cos, e.mulF(x1, sin)), e.add(i, half), size);
-    });
-    e.vectors(rotated, half, [&](Value i, int64_t size) {
-      write(normalized(i, size), i, size);
-      write(normalized(e.add(i, half), size), e.add(i, half), size);
-    });
-  };
-
-  // A tile is one key head of one token with the query heads that read it.
-  e.loopTiles([&](Value tile) {
-    Value token = e.div(tile, kvHeads), head = e.rem(tile, kvHeads);
-    Value position = e.add(e.getPast(), token);
-    Value low = e.mul(e.rem(position, RopeTableOp::lowRows), 2 * rotated);
-    Value high = e.mul(
-        e.add(e.div(position, RopeTableOp::lowRows), RopeTableOp::lowRows),
-        2 * rotated);
-    e.loop(e.index(0), e.index(group), 1, [&](Value member) {
-      Value at =
-          e.mul(e.add(e.mul(e.add(e.mul(token, kvHeads), head), group), member),
-                headDim);
-      normAndTurn(query, at, queryNorm, low, high,
-                  [&](Value vector, Value element, int64_t size) {
-                    e.store(vector, out, e.add(at, element), size);
-                  });
-    });
-    Value source = e.mul(e.add(e.mul(token, kvHeads), head), headDim);
-    Value block = getCacheBlock(e, cache, e.div(position, blockRows));
-    Value lane = e.rem(position, blockRows);
-    Value keyAt = e.add(
-        e.mul(e.add(e.mul(block, kvHeads), head), headDim * blockRows), lane);
-    normAndTurn(keys, source, keyNorm, low, high,
-                [&](Value vector, Value element, int64_t size) {
-                  Value first = e.add(keyAt, e.mul(element, blockRows));
-                  for (int64_t i = 0; i < size; ++i)
-                    e.storeScalar(vector::ExtractOp::create(
-                                      e, vector, ArrayRef<int64_t>{i}),
-                                  cacheKeys, e.add(first, i * blockRows));
-                });
-    Value row = e.add(e.mul(block, blockRows), lane);
-    Value valueAt = e.mul(e.add(e.mul(row, kvHeads), head), headDim);
-    Value inverse = e.inverseRms(values, source, headDim, eps);
-    e.vectors(0, headDim, [&](Value i, int64_t size) {
-      Value x = e.mulF(e.load(values, e.add(source, i), size), inverse);
-      e.store(x, cacheValues, e.add(valueAt, i), size);
-    });
-  });
-  return {{0, kvHeads}, {8 * headDim * (group + 2), 0}, {0, 0}};
-}
-
-/// Query heads that one tile computes: all that share a key head, at most 8, so
-/// that a key is loaded once for all of them and accumulators stay in
-/// registers.
-static int64_t getHeadsPerTile(int64_t group) {
-  int64_t heads = 8;
-  while (group % heads)
-    --heads;
-  return heads;
+/// About how many multiply-adds a step's token is: its cost grows with the
+/// context, so count on a typical one.
+static int64_t getTokenWork(KvCacheType cache, int64_t group) {
+  int64_t context = cache.getWindow() ? cache.getWindow() : 1024;
+  return cache.getHeads() * group * cache.getHeadDim() * 2 * context;
 }
 
 KernelInfo cpu::emitAttention(KernelEmitter &e, AttentionOp op) {
+  AttentionEmitter attention(e, op.getCache(), op.getQuery(),
+                             op.getVisibleEnd());
   KvCacheType cache = op.getCache().getType();
   int64_t kvHeads = cache.getHeads(), headDim = cache.getHeadDim();
-  int64_t group = getWidth(op.getQuery()) / (kvHeads * headDim);
-  int64_t heads = getHeadsPerTile(group), parts = group / heads;
-  Buffer query = e.getBuffer(op.getQuery());
+  int64_t group = attention.getGroup();
   Buffer out = e.getResultBuffer(op.getResult());
-  auto [keys, values] = e.getCache(op.getCache());
-  Buffer visibleEnd;
-  if (op.getVisibleEnd())
-    visibleEnd = e.getBuffer(op.getVisibleEnd());
-  // Scratch: 16 weights a head, then the running outputs.
-  Buffer weights = e.getScratch(0);
-  Buffer sums = e.getScratch(heads * blockRows * sizeof(float));
-  Value minusInfinity = e.splat(-std::numeric_limits<float>::infinity());
-  auto laneType = VectorType::get({blockRows}, e.getIndexType());
-  Value laneNumbers = vector::StepOp::create(e, laneType);
+  bool one = e.getStaticTokens() == 1;
+  // Tiles of a head: each takes every `parts`-th run of tokens.
+  int64_t parts = one ? 1 : llvm::divideCeil(mostTiles, kvHeads);
+  int64_t most = attention.getMostTokens();
+  int64_t least =
+      std::min<int64_t>(most, llvm::divideCeil(leastQueries, group));
+
+  auto runPass = [&](Value head, Value firstToken, Value tokens) {
+    auto [firstBlock, endBlock] = attention.getBlocks(firstToken, tokens);
+    AttentionPass pass{head, firstToken, tokens, firstBlock, endBlock};
+    attention.run(pass);
+    Buffer sums = attention.getSums();
+    attention.forQueries(pass, [&](Value query, Value token, Value head) {
+      Value total = e.broadcast(attention.loadTotal(query));
+      Value from = attention.getSumsIndex(query);
+      Value to = e.mul(e.add(e.mul(token, kvHeads * group), head), headDim);
+      e.vectors(0, headDim, [&](Value i, int64_t size) {
+        e.store(e.divF(e.load(sums, e.add(from, i), size), total), out,
+                e.add(to, i), size);
+      });
+    });
+  };
+  e.loopTiles([&](Value tile) {
+    if (one)
+      return runPass(tile, e.index(0), e.index(1));
+    Value head = e.div(tile, parts), part = e.rem(tile, parts);
+    Value share = e.div(e.add(e.getTokens(), parts - 1), parts);
+    Value size = e.min(e.max(share, e.index(least)), e.index(most));
+    Value runs = arith::CeilDivUIOp::create(e, e.getTokens(), size);
+    // Later tokens see more: runs from the beginning and from the end take
+    // turns, so that neighbouring tiles cost as much as any others.
+    e.loop(part, runs, parts, [&](Value turn) {
+      Value half = e.div(turn, 2);
+      Value odd = arith::CmpIOp::create(e, arith::CmpIPredicate::ne,
+                                        e.rem(turn, 2), e.index(0));
+      Value run =
+          arith::SelectOp::create(e, odd, e.sub(e.add(runs, -1), half), half);
+      Value first = e.mul(run, size);
+      runPass(head, first, e.min(size, e.sub(e.getTokens(), first)));
+    });
+  });
+  int64_t tiles = kvHeads * parts;
+  int64_t work = getTokenWork(cache, group);
+  Extent tileWork =
+      one ? Extent{work / tiles, 0} : Extent{0, (work + tiles - 1) / tiles};
+  return {{tiles, 0}, tileWork, {attention.getScratchBytes(), 0}};
+}
+
+/// Parts of a token's row of partial results, in elements: the weighted sums by
+/// split and head, then maxima and totals by head and split.
+namespace {
+
+struct PartialRow {
+  int64_t heads, headDim, splits;
+
+  int64_t getMaxima() const { return splits * heads * headDim; }
+  int64_t getTotals() const { return getMaxima() + heads * splits; }
+  int64_t getWidth() const { return getTotals() + heads * splits; }
+};
+
+} // namespace
+
+KernelInfo cpu::emitPartialAttention(KernelEmitter &e, PartialAttentionOp op) {
+  AttentionEmitter attention(e, op.getCache(), op.getQuery(), {});
+  KvCacheType cache = op.getCache().getType();
+  int64_t kvHeads = cache.getHeads(), splits = op.getSplits();
+  PartialRow row{kvHeads * attention.getGroup(), cache.getHeadDim(), splits};
+  int64_t most = attention.getMostTokens();
+  Buffer out = e.getResultBuffer(op.getResult());
 
   e.loopTiles([&](Value tile) {
-    Value part = e.rem(tile, parts), rest = e.div(tile, parts);
-    Value head = e.rem(rest, kvHeads), token = e.div(rest, kvHeads);
-    Value position = e.add(e.getPast(), token);
-    Value end =
-        visibleEnd.memref ? e.loadIndex(visibleEnd, token) : e.add(position, 1);
-    Value begin = e.index(0);
-    if (cache.getWindow())
-      begin = e.max(begin, e.add(position, 1 - cache.getWindow()));
-    Value queryAt =
-        e.mul(e.add(e.mul(e.add(e.mul(token, kvHeads), head), group),
-                    e.mul(part, heads)),
-              headDim);
-    for (int64_t h = 0; h < heads; ++h)
-      e.vectors(0, headDim, [&](Value i, int64_t size) {
-        e.store(e.splat(0), sums, e.add(i, h * headDim), size);
-      });
-
-    // Running maximum and sum of each head, the same in every lane.
-    SmallVector<Value> initial(heads, minusInfinity);
-    initial.append(heads, e.splat(0));
-    Value firstBlock = e.div(begin, blockRows);
-    Value lastBlock = e.div(e.add(end, blockRows - 1), blockRows);
-    SmallVector<Value> state = e.loop(
-        firstBlock, lastBlock, 1, initial,
-        [&](Value block, ValueRange carried) -> SmallVector<Value> {
-          Value cacheBlock = getCacheBlock(e, cache, block);
-          Value keyAt = e.mul(e.add(e.mul(cacheBlock, kvHeads), head),
-                              headDim * blockRows);
-          SmallVector<Value> zeros(heads, e.splat(0));
-          SmallVector<Value> scores = e.loop(
-              e.index(0), e.index(headDim), 1, zeros,
-              [&](Value i, ValueRange accumulated) {
-                Value key = e.load(keys, e.add(keyAt, e.mul(i, blockRows)));
-                SmallVector<Value> next;
-                for (int64_t h = 0; h < heads; ++h) {
-                  Value q = e.loadScalar(query,
-                                         e.add(e.add(queryAt, i), h * headDim));
-                  next.push_back(e.fma(e.broadcast(q), key, accumulated[h]));
-                }
-                return next;
-              });
-          Value blockPosition = e.mul(block, blockRows);
-          Value positions = arith::AddIOp::create(
-              e, vector::BroadcastOp::create(e, laneType, blockPosition),
-              laneNumbers);
-          auto compare = [&](arith::CmpIPredicate predicate, Value bound) {
-            return arith::CmpIOp::create(
-                e, predicate, positions,
-                vector::BroadcastOp::create(e, laneType, bound));
-          };
-          Value visible = arith::AndIOp::create(
-              e, compare(arith::CmpIPredicate::sge, begin),
-              compare(arith::CmpIPredicate::slt, end));
-          SmallVector<Value> maxima, totals, scales;
-          for (int64_t h = 0; h < heads; ++h) {
-            Value score =
-                arith::SelectOp::create(e, visible, scores[h], minusInfinity);
-            Value top = e.broadcast(vector::ReductionOp::create(
-                e, vector::CombiningKind::MAXNUMF, score));
-            Value maximum = arith::MaxNumFOp::create(e, carried[h], top);
-            Value weight = e.exp(e.subF(score, maximum));
-            Value scale = e.exp(e.subF(carried[h], maximum));
-            Value total = e.fma(carried[heads + h], scale,
-                                e.broadcast(e.sumLanes(weight)));
-            e.store(weight, weights, e.index(h * blockRows));
-            maxima.push_back(maximum);
-            totals.push_back(total);
-            scales.push_back(scale);
-          }
-          Value valueAt = e.mul(
-              e.add(e.mul(cacheBlock, blockRows * kvHeads), head), headDim);
-          e.vectors(0, headDim, [&](Value i, int64_t size) {
-            SmallVector<Value> sum;
-            for (int64_t h = 0; h < heads; ++h)
-              sum.push_back(
-                  e.mulF(e.load(sums, e.add(i, h * headDim), size), scales[h]));
-            for (int64_t row = 0; row < blockRows; ++row) {
-              Value value = e.load(
-                  values, e.add(e.add(valueAt, i), row * kvHeads * headDim),
-                  size);
-              for (int64_t h = 0; h < heads; ++h) {
-                Value weight =
-                    e.loadScalar(weights, e.index(h * blockRows + row));
-                sum[h] = e.fma(e.broadcast(weight), value, sum[h]);
-              }
-            }
-            for (int64_t h = 0; h < heads; ++h)
-              e.store(sum[h], sums, e.add(i, h * headDim), size);
-          });
-          maxima.append(totals);
-          return maxima;
+    Value head = e.div(tile, splits), split = e.rem(tile, splits);
+    e.loop(e.index(0), e.getTokens(), most, [&](Value first) {
+      Value tokens = e.min(e.sub(e.getTokens(), first), e.index(most));
+      auto [begin, end] = attention.getBlocks(first, tokens);
+      Value blocks = e.sub(end, begin);
+      // A whole number of the runs that attention goes in.
+      Value share =
+          e.div(e.add(blocks, splits * leastBlocks - 1), splits * leastBlocks);
+      share = e.mul(share, leastBlocks);
+      Value from = e.min(e.add(begin, e.mul(split, share)), end);
+      AttentionPass pass{head, first, tokens, from,
+                         e.min(e.add(from, share), end)};
+      Value any = e.lessThan(pass.firstBlock, pass.endBlock);
+      e.when(any, [&] { attention.run(pass); });
+      Buffer sums = attention.getSums();
+      attention.forQueries(pass, [&](Value query, Value token, Value head) {
+        Value base = e.mul(token, row.getWidth());
+        Value at = e.add(base, e.add(e.mul(head, splits), split));
+        // The merge does not look at the sums of an empty part.
+        Value nothing = arith::XOrIOp::create(
+            e, any, arith::ConstantIntOp::create(e, 1, 1));
+        e.when(nothing, [&] {
+          e.storeScalar(e.constantF32(-std::numeric_limits<float>::infinity()),
+                        out, e.add(at, row.getMaxima()));
+          e.storeScalar(e.constantF32(0), out, e.add(at, row.getTotals()));
         });
-    for (int64_t h = 0; h < heads; ++h) {
-      Value total = state[heads + h];
-      e.vectors(0, headDim, [&](Value i, int64_t size) {
-        Value sum = e.load(sums, e.add(i, h * headDim), size);
-        e.store(e.divF(sum, total), out, e.add(e.add(queryAt, i), h * headDim),
-                size);
+        e.when(any, [&] {
+          e.storeScalar(attention.loadMaximum(query), out,
+                        e.add(at, row.getMaxima()));
+          e.storeScalar(attention.loadTotal(query), out,
+                        e.add(at, row.getTotals()));
+          Value source = attention.getSumsIndex(query);
+          Value target = e.add(
+              base, e.mul(e.add(e.mul(split, row.heads), head), row.headDim));
+          e.vectors(0, row.headDim, [&](Value i, int64_t size) {
+            e.store(e.load(sums, e.add(source, i), size), out, e.add(target, i),
+                    size);
+          });
+        });
       });
-    }
+    });
   });
-  // A tile's cost grows with the context: count on a typical window.
-  int64_t typicalContext = cache.getWindow() ? cache.getWindow() : 1024;
-  int64_t scratch =
-      heads * (blockRows + llvm::alignTo(headDim, blockRows)) * sizeof(float);
-  return {{0, kvHeads * parts},
-          {heads * headDim * 2 * typicalContext, 0},
-          {scratch, 0}};
+  int64_t tiles = kvHeads * splits;
+  int64_t work = getTokenWork(cache, attention.getGroup());
+  return {{tiles, 0},
+          {0, (work + tiles - 1) / tiles},
+          {attention.getScratchBytes(), 0}};
+}
+
+KernelInfo cpu::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
+  int64_t heads = op.getHeads(), splits = op.getSplits();
+  int64_t width =
+      cast<RankedTensorType>(op.getResult().getType()).getDimSize(1);
+  PartialRow row{heads, width / heads, splits};
+  Buffer input = e.getBuffer(op.getInput());
+  Buffer out = e.getResultBuffer(op.getResult());
+  Buffer shares = e.getScratch(0);
+
+  e.loopTiles([&](Value tile) {
+    Value token = e.div(tile, heads), head = e.rem(tile, heads);
+    Value base = e.mul(token, row.getWidth());
+    Value to = e.mul(tile, row.headDim);
+    Value at = e.add(base, e.mul(head, splits));
+    Value minusInfinity = e.splat(-std::numeric_limits<float>::infinity());
+    Value mask = vector::CreateMaskOp::create(
+        e, VectorType::get({KernelEmitter::lanes}, e.getI1Type()),
+        e.index(splits));
+    Value maxima = arith::SelectOp::create(
+        e, mask, e.load(input, e.add(at, row.getMaxima()), splits),
+        minusInfinity);
+    Value most =
+        vector::ReductionOp::create(e, vector::CombiningKind::MAXNUMF, maxima);
+    Value weights = e.exp(e.subF(maxima, e.broadcast(most)));
+    Value totals = e.load(input, e.add(at, row.getTotals()), splits);
+    Value total = e.sumLanes(e.mulF(weights, totals));
+    e.store(e.divF(weights, e.broadcast(total)), shares, e.index(0));
+    e.vectors(0, row.headDim, [&](Value i, int64_t size) {
+      e.store(e.splat(0), out, e.add(to, i), size);
+    });
+    e.loop(e.index(0), e.index(splits), 1, [&](Value split) {
+      Value share = e.loadScalar(shares, split);
+      Value positive = arith::CmpFOp::create(e, arith::CmpFPredicate::OGT,
+                                             share, e.constantF32(0));
+      e.when(positive, [&] {
+        Value factor = e.broadcast(share);
+        Value from =
+            e.add(base, e.mul(e.add(e.mul(split, heads), head), row.headDim));
+        e.vectors(0, row.headDim, [&](Value i, int64_t size) {
+          Value sum = e.load(out, e.add(to, i), size);
+          sum = e.fma(factor, e.load(input, e.add(from, i), size), sum);
+          e.store(sum, out, e.add(to, i), size);
+        });
+      });
+    });
+  });
+  return {{0, heads},
+          {row.headDim * splits, 0},
+          {KernelEmitter::lanes * static_cast<int64_t>(sizeof(float)), 0}};
 }

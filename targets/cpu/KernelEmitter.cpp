@@ -120,13 +120,10 @@ Buffer KernelEmitter::getResultBuffer(Value result) const {
   llvm_unreachable("kernel result without a destination");
 }
 
-std::pair<Buffer, Buffer> KernelEmitter::getCache(Value cache) const {
+std::pair<Value, Value> KernelEmitter::getCache(Value cache) const {
   auto found = pointers.find(cache);
   assert(found != pointers.end() && "cache that is no kernel argument");
-  auto *self = const_cast<KernelEmitter *>(this);
-  Type f16 = self->getF16Type();
-  return {self->makeBuffer(found->second[0], f16),
-          self->makeBuffer(found->second[1], f16)};
+  return {found->second[0], found->second[1]};
 }
 
 Buffer KernelEmitter::getScratch(int64_t byteOffset, bool words) {
@@ -220,6 +217,9 @@ Value KernelEmitter::widen(Value bits, Type element) {
     return arith::ExtFOp::create(*this, f32, half);
   }
   Type i32 = withElement(bits.getType(), getI32Type());
+  if (element.isInteger(8))
+    return arith::SIToFPOp::create(
+        *this, f32, arith::ExtSIOp::create(*this, i32, bits).getResult());
   Value word = arith::ExtUIOp::create(*this, i32, bits);
   Value sixteen = arith::ConstantOp::create(*this, getI32IntegerAttr(16));
   if (auto vector = dyn_cast<VectorType>(i32))
@@ -231,11 +231,40 @@ Value KernelEmitter::widen(Value bits, Type element) {
 Value KernelEmitter::narrow(Value value, Type element) {
   if (element.isF32() || element.isInteger(32))
     return value;
-  assert(element.isF16() && "only f32, i32 and f16 are written");
+  Type i32 = withElement(value.getType(), getI32Type());
+  if (element.isInteger(8)) {
+    Value whole = arith::FPToSIOp::create(
+        *this, i32, math::RoundEvenOp::create(*this, value).getResult());
+    return arith::TruncIOp::create(*this, withElement(value.getType(), element),
+                                   whole);
+  }
+  Type i16 = withElement(value.getType(), getIntegerType(16));
+  if (element.isBF16()) {
+    auto word = [&](int32_t bits) -> Value {
+      Value scalar = arith::ConstantOp::create(*this, getI32IntegerAttr(bits));
+      if (auto vector = dyn_cast<VectorType>(i32))
+        return vector::BroadcastOp::create(*this, vector, scalar);
+      return scalar;
+    };
+    // Half of the last place, less a bit where the result is even already.
+    Value bits = arith::BitcastOp::create(*this, i32, value);
+    Value odd = arith::AndIOp::create(
+        *this, arith::ShRUIOp::create(*this, bits, word(16)).getResult(),
+        word(1));
+    Value up = arith::AddIOp::create(*this, odd, word(0x7fff));
+    Value rounded = arith::AddIOp::create(*this, bits, up);
+    return arith::TruncIOp::create(
+        *this, i16,
+        arith::ShRUIOp::create(*this, rounded, word(16)).getResult());
+  }
+  assert(element.isF16() && "only f32, i32, i8 and 16-bit floats are written");
   Value half = arith::TruncFOp::create(
       *this, withElement(value.getType(), element), value);
-  return arith::BitcastOp::create(
-      *this, withElement(value.getType(), getIntegerType(16)), half);
+  return arith::BitcastOp::create(*this, i16, half);
+}
+
+Value KernelEmitter::roundTo(Value value, Type element) {
+  return widen(narrow(value, element), element);
 }
 
 static Type getStoredElement(Buffer buffer) {

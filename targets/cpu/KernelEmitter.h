@@ -50,7 +50,10 @@ public:
   Buffer getBuffer(Value value) const;
   /// The buffer that a result of the kernel's op is written to.
   Buffer getResultBuffer(Value result) const;
-  std::pair<Buffer, Buffer> getCache(Value cache) const;
+  /// Where a cache's keys and values are.
+  std::pair<Value, Value> getCache(Value cache) const;
+  /// Memory at a pointer, as elements of a type.
+  Buffer makeBuffer(Value pointer, Type elementType);
   /// Scratch memory from `byteOffset` on, as f32 or i32.
   Buffer getScratch(int64_t byteOffset = 0, bool words = false);
 
@@ -89,12 +92,14 @@ public:
   /// The sum over lanes, as a scalar.
   Value sumLanes(Value vector);
 
-  /// `size` values of an f32, f16 or bf16 buffer as f32, in a vector of
+  /// `size` values of an f32, f16, bf16 or i8 buffer as f32, in a vector of
   /// `lanes` (the rest is 0) where `size` is at most that.
   Value load(Buffer buffer, Value at, int64_t size = lanes);
   void store(Value vector, Buffer buffer, Value at, int64_t size = lanes);
   Value loadScalar(Buffer buffer, Value at);
   void storeScalar(Value scalar, Buffer buffer, Value at);
+  /// f32 rounded to what a 16-bit float holds.
+  Value roundTo(Value value, Type element);
   /// The first `count` lanes (an index, at most 16) of a vector at `at`.
   Value loadLanes(Buffer buffer, Value at, Value count);
   void storeLanes(Value vector, Buffer buffer, Value at, Value count);
@@ -135,10 +140,10 @@ public:
   void finish();
 
 private:
-  /// i16 bits of 16-bit floats as f32, and back; scalars or vectors.
+  /// i16 bits of 16-bit floats, or i8 integers, as f32, and back (to the
+  /// nearest, ties to even); scalars or vectors.
   Value widen(Value bits, Type element);
   Value narrow(Value value, Type element);
-  Buffer makeBuffer(Value pointer, Type elementType);
   Value inverseSqrt(Value scalarMean, float eps);
 
   const Variant &variant;
@@ -158,6 +163,8 @@ FailureOr<KernelInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
 FailureOr<KernelInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
 KernelInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
 KernelInfo emitAttention(KernelEmitter &e, AttentionOp op);
+KernelInfo emitPartialAttention(KernelEmitter &e, PartialAttentionOp op);
+KernelInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
 KernelInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
 KernelInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
 

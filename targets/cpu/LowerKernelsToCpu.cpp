@@ -35,6 +35,12 @@ FailureOr<KernelInfo> cpu::emitKernel(KernelEmitter &emitter, Operation *op) {
       })
       .Case(
           [&](AttentionOp op) -> Result { return emitAttention(emitter, op); })
+      .Case([&](PartialAttentionOp op) -> Result {
+        return emitPartialAttention(emitter, op);
+      })
+      .Case([&](MergeAttentionOp op) -> Result {
+        return emitMergeAttention(emitter, op);
+      })
       .Case([&](ResidualNormOp op) -> Result {
         return emitResidualNorm(emitter, op);
       })

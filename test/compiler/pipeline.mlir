@@ -63,8 +63,8 @@ lap.kv_cache @layers.1 : !full
 // PROGRAM: lap.dispatch @fused_linear_bf16_32x48_tn(
 // PROGRAM: lap.dispatch @residual_norm_scaled_32_tn(
 // PROGRAM: lap.dispatch @fused_linear_rms_bf16_96x32_tn(
-// PROGRAM: lap.dispatch @rope_kv_update_shared_2x1x32_tn(
-// PROGRAM: lap.dispatch @attention_2x1x32_tn(
+// PROGRAM: lap.dispatch @rope_kv_update_shared_rotated_2x1x32_tn(
+// PROGRAM: lap.dispatch @attention_rotated_2x1x32_tn(
 // PROGRAM: lap.dispatch @fused_linear_bf16_32x64_tn(
 // PROGRAM: lap.dispatch @residual_norm_scaled_32_tn({{.*}}, %arg5)
 // PROGRAM-NOT: memref.alloc

@@ -81,7 +81,7 @@ public:
       : bundle(take(lapidary::Bundle::open(bundlePath))),
         model(importModel(context, folder)), config(model.config),
         weights(context, bundlePath), interpreter(*model.module, weights) {
-    interpreter.halfCaches = true;
+    interpreter.caches = KvFormat::F16;
   }
 
   bool run();

@@ -188,7 +188,8 @@ LogicalResult Compiler::writeFile() {
   // exception, so that the unfinished file is removed.
   std::set_new_handler(nullptr);
   SelfTestInputs selfTest = {*reference, model.config,
-                             *symbolizeActivations(options.activations)};
+                             *symbolizeActivations(options.activations),
+                             *symbolizeKvFormat(options.kv)};
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
                          importance,    code,         tokenizer,
                          selfTest};
@@ -219,6 +220,7 @@ LogicalResult Compiler::run() {
   pipeline.quant = options.quant;
   pipeline.recipe = options.recipe;
   pipeline.activations = options.activations;
+  pipeline.kv = options.kv;
   if (failed(runPasses(*model.module, [&](OpPassManager &passes) {
         buildKernelPipeline(passes, pipeline);
         passes.addPass(cpu::createAssignLayoutsPass());

@@ -25,6 +25,8 @@ struct CompileOptions {
   std::string importance;
   /// f32, bf16, int8 or int8_token.
   std::string activations = "f32";
+  /// How KV caches are stored: f16, q8_0, f32 or bf16.
+  std::string kv = "f16";
   /// Stop after this phase and print it instead of writing a bundle.
   std::optional<Phase> emit;
   /// The CPU variant that `emit` shows machine code of.

@@ -45,6 +45,11 @@ int main(int argc, char **argv) {
       cl::init("f32"), cl::cat(category),
       cl::desc("What inputs of matrix products are rounded to; int8 has a "
                "scale for each 32 columns and is fastest (default: f32)"));
+  cl::opt<std::string> kv(
+      "kv", cl::value_desc("f16|q8_0|f32|bf16"), cl::init("f16"),
+      cl::cat(category),
+      cl::desc("How the caches of keys and values are stored; q8_0 takes about "
+               "half of f16 (default: f16)"));
   const std::string phases = listPhases("|");
   cl::opt<std::string> emit(
       "emit", cl::value_desc(phases), cl::cat(category),
@@ -83,6 +88,9 @@ int main(int argc, char **argv) {
     return tool.failUsage(
         "--activations " + activations +
         " is unknown, expected f32, bf16, int8 or int8_token");
+  if (!symbolizeKvFormat(kv))
+    return tool.failUsage("--kv " + kv +
+                          " is unknown, expected f16, q8_0, f32 or bf16");
   if (target != "cpu")
     return tool.failUsage("--target " + target +
                           " is not built in, expected cpu");
@@ -105,6 +113,7 @@ int main(int argc, char **argv) {
   options.recipe = recipe;
   options.importance = importance;
   options.activations = activations;
+  options.kv = kv;
   options.variant = variant;
   options.cancel = &CompilerTool::isInterrupted();
   if (tool.isTerminal())

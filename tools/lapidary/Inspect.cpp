@@ -9,6 +9,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <set>
 
 namespace lapidary::cli {
 
@@ -113,6 +114,7 @@ Json planJson(const MemoryPlan &plan) {
   for (const MemoryPlan::Cache &cache : plan.cacheLines) {
     caches.push_back({{"name", cache.name},
                       {"kind", cache.ring ? "ring" : "growing"},
+                      {"format", cache.format},
                       {"rows", cache.rows},
                       {"bytes", cache.bytes}});
   }
@@ -212,15 +214,21 @@ void describePlan(std::string &text, const Result<MemoryPlan> &result) {
   }
   const MemoryPlan &plan = *result;
   uint64_t ring = 0, growing = 0;
-  for (const MemoryPlan::Cache &cache : plan.cacheLines)
+  std::set<std::string> formats;
+  for (const MemoryPlan::Cache &cache : plan.cacheLines) {
     (cache.ring ? ring : growing) += cache.bytes;
+    formats.insert(cache.format);
+  }
+  std::string format;
+  for (const std::string &name : formats)
+    format += (format.empty() ? "" : ", ") + name;
   append(text, "\nmemory at context %lld (steps of %lld tokens, %d threads)\n",
          static_cast<long long>(plan.context),
          static_cast<long long>(plan.chunk), plan.threads);
-  const std::pair<const char *, uint64_t> lines[] = {
+  const std::pair<std::string, uint64_t> lines[] = {
       {"weights, mapped from the file", plan.weights},
-      {"caches of sliding layers", ring},
-      {"caches of full layers", growing},
+      {"caches of sliding layers, " + format, ring},
+      {"caches of full layers, " + format, growing},
       {"activations", plan.arenas},
       {"scratch of the threads", plan.scratch},
       {"logits, inputs and outputs", plan.logits},
@@ -228,7 +236,7 @@ void describePlan(std::string &text, const Result<MemoryPlan> &result) {
       {"this machine has left", plan.available},
   };
   for (const auto &[name, bytes] : lines)
-    append(text, "  %-32s %12s\n", name,
+    append(text, "  %-32s %12s\n", name.c_str(),
            bytes == UINT64_MAX ? "unknown" : formatBytes(bytes).c_str());
   append(text, "  %s\n",
          plan.fits() ? "it fits"

@@ -177,7 +177,8 @@ Status CpuDevice::run(uint32_t entry, const Step &step,
                "\" cannot run ", step.tokens, " tokens with ", inputs.size(),
                " inputs and ", outputs.size(), " outputs"));
   // Scratch and rings are sized for prefill steps of at most the chunk.
-  if (description.name()->string_view() == "prefill" && step.tokens > chunk)
+  std::string_view name = description.name()->string_view();
+  if ((name == "prefill" || name == "extend") && step.tokens > chunk)
     return internalError(concat("a prefill step of ", step.tokens,
                                 " tokens is longer than the chunk of ", chunk));
   LoadedEntry &loaded = entries[entry];

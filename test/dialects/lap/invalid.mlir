@@ -38,6 +38,18 @@ func.func private @cache(!lap.kv_cache<heads = 1, head_dim = 32, window = -1>)
 
 // -----
 
+// kv_cache C2: half of the head.
+// expected-error@+1 {{expected rotated of 0, or below half of an even head_dim of 32, found 16}}
+func.func private @cache(!lap.kv_cache<heads = 1, head_dim = 32, window = 0, rotated = 16>)
+
+// -----
+
+// kv_cache C2: an odd head.
+// expected-error@+1 {{expected rotated of 0, or below half of an even head_dim of 33, found 2}}
+func.func private @cache(!lap.kv_cache<heads = 1, head_dim = 33, window = 0, format = q8_0, rotated = 2>)
+
+// -----
+
 // weight C1: the element type.
 // expected-error@+1 {{expected a static tensor of f32, f16 or bf16 and of 1 to 2^40 elements, found 'tensor<4xf64>'}}
 lap.weight @w : tensor<4xf64> {file = "f", offset = 0}
@@ -473,6 +485,73 @@ func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0
   // expected-error@+1 {{expected an even head_dim, norms of 32 elements and a table row of an even width up to it}}
   %r = lap.rope_kv_update %c, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32}
       : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<32xf32>, tensor<513x33xf32>
+  return
+}
+
+// -----
+
+// rope_kv_update C3: the table.
+func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0, rotated = 4>, %q: tensor<?x128xf32>, %k: tensor<?x64xf32>,
+                          %n: tensor<32xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{expected a table row of 8 and the keys as values}}
+  %r = lap.rope_kv_update %c, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 2, head_dim = 32, window = 0, rotated = 4>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<32xf32>, tensor<513x16xf32>
+  return
+}
+
+// -----
+
+// rope_kv_update C3: the values.
+func.func @rope_kv_update(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0, rotated = 8>, %q: tensor<?x128xf32>, %k: tensor<?x64xf32>,
+                          %v: tensor<?x64xf32>, %n: tensor<32xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{expected a table row of 16 and the keys as values}}
+  %r = lap.rope_kv_update %c, %q, %k, %v, %n, %n, %t, %past {eps = 1.0e-6 : f32}
+      : !lap.kv_cache<heads = 2, head_dim = 32, window = 0, rotated = 8>, tensor<?x128xf32>, tensor<?x64xf32>, tensor<32xf32>, tensor<32xf32>, tensor<513x16xf32>
+  return
+}
+
+// -----
+
+// partial_attention C1
+func.func @partial(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x96xf32>, %past: index) {
+  // expected-error@+1 {{expected a query whose width is a multiple of 64, found 96}}
+  %p = lap.partial_attention %c, %q, %past {splits = 2 : i64} : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x96xf32> -> tensor<?x204xf32>
+  return
+}
+
+// -----
+
+// partial_attention C2: the splits.
+func.func @partial(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x64xf32>, %past: index) {
+  // expected-error@+1 {{expected 1 to 16 splits and a result of splits * 2 * (32 + 2) columns, found 17}}
+  %p = lap.partial_attention %c, %q, %past {splits = 17 : i64} : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x64xf32> -> tensor<?x1156xf32>
+  return
+}
+
+// -----
+
+// partial_attention C2: the result.
+func.func @partial(%c: !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, %q: tensor<?x64xf32>, %past: index) {
+  // expected-error@+1 {{found 2 and 'tensor<?x64xf32>'}}
+  %p = lap.partial_attention %c, %q, %past {splits = 2 : i64} : !lap.kv_cache<heads = 2, head_dim = 32, window = 0>, tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// merge_attention C1
+func.func @merge(%p: tensor<?x136xf32>) {
+  // expected-error@+1 {{expected 1 to 16 splits and heads that divide 64 columns, found 2 and 3}}
+  %a = lap.merge_attention %p {heads = 3 : i64, splits = 2 : i64} : tensor<?x136xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// merge_attention C2
+func.func @merge(%p: tensor<?x136xf32>) {
+  // expected-error@+1 {{expected an input of 204 columns, found 'tensor<?x136xf32>'}}
+  %a = lap.merge_attention %p {heads = 2 : i64, splits = 3 : i64} : tensor<?x136xf32> -> tensor<?x64xf32>
   return
 }
 

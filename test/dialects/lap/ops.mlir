@@ -168,6 +168,18 @@ func.func @fused_linear(%x: tensor<?x256xf32>, %n: tensor<256xbf16>, %nb: tensor
   return
 }
 
+// Attention in parts, over a cache whose keys follow from its values.
+// CHECK-LABEL: func.func @parts
+// CHECK-SAME: !lap.kv_cache<heads = 1, head_dim = 64, window = 0, format = q8_0, rotated = 8>
+func.func @parts(%c: !lap.kv_cache<heads = 1, head_dim = 64, window = 0, format = q8_0, rotated = 8>, %q: tensor<?x256xf32>, %past: index) -> tensor<?x256xf32> {
+  // CHECK: lap.partial_attention %{{.*}}, %{{.*}}, %{{.*}} {splits = 16 : i64} : <heads = 1, head_dim = 64, window = 0, format = q8_0, rotated = 8>, tensor<?x256xf32> -> tensor<?x4224xf32>
+  %p = lap.partial_attention %c, %q, %past {splits = 16 : i64}
+      : !lap.kv_cache<heads = 1, head_dim = 64, window = 0, format = q8_0, rotated = 8>, tensor<?x256xf32> -> tensor<?x4224xf32>
+  // CHECK: lap.merge_attention %{{.*}} {heads = 4 : i64, splits = 16 : i64} : tensor<?x4224xf32> -> tensor<?x256xf32>
+  %a = lap.merge_attention %p {heads = 4 : i64, splits = 16 : i64} : tensor<?x4224xf32> -> tensor<?x256xf32>
+  return %a : tensor<?x256xf32>
+}
+
 // CHECK-LABEL: func.func @layer
 func.func @layer(%c: !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, %q: tensor<?x256xf32>, %k: tensor<?x128xf32>,
                  %v: tensor<?x128xf32>, %qn: tensor<32xbf16>, %kn: tensor<32xbf16>, %table: tensor<528x32xf32>, %past: index,

@@ -186,6 +186,7 @@ TEST_F(ImporterTest, ImportsTheTinyCheckpoint) {
   ASSERT_TRUE(succeeded(model));
   ModuleOp module = *model->module;
   for (auto [name, tokens] : {std::pair("prefill", 1120),
+                              {"extend", 32},
                               {"decode", 1},
                               {"logits", 16},
                               {"embed_image", 1120},

@@ -18,6 +18,13 @@ struct Case {
   /// The values are the keys, before their norm.
   bool shared = false;
   bool dynamic = true;
+  std::string format = "f16";
+  /// Whether the cache leaves out what keys have from their values.
+  bool partial = false;
+
+  KvShape getShape() const {
+    return {kvHeads, headDim, window, format, partial ? rotated : 0};
+  }
 };
 
 struct Step {
@@ -83,11 +90,25 @@ std::vector<Expected> transform(const Case &c, const float *x,
   return result;
 }
 
-/// Within the kernel's error of the number, then rounded to f16.
-bool isRounded(uint16_t bits, const Expected &expected) {
-  double half = std::max(std::fabs(expected.value) * 0x1p-11, 0x1p-25);
-  return std::fabs(halfToFloat(bits) - expected.value) <=
-         expected.bound + half * (1 + 0x1p-10);
+/// Whether the elements of a head are within the kernel's error of the numbers,
+/// then rounded as the cache rounds.
+void expectRounded(const KvPart &part, int64_t position, int64_t head,
+                   const std::vector<Expected> &want, const char *what) {
+  std::vector<float> found = part.load(position, head);
+  for (int64_t i = 0; i < int64_t(want.size()); ++i) {
+    auto [begin, end] = part.getRun(i);
+    double largest = 0, bound = want[i].bound;
+    for (int64_t other = begin; other < end; ++other) {
+      largest = std::max(largest, std::fabs(want[other].value));
+      bound = std::max(bound, want[other].bound);
+    }
+    // Twice: once for the element, once for the one that makes the scale.
+    ASSERT_NEAR(found[i], want[i].value,
+                2 * bound +
+                    part.halfStep(want[i].value, largest) * (1 + 0x1p-10))
+        << what << ", position " << position << " head " << head << " element "
+        << i;
+  }
 }
 
 void check(const Case &c, const Step &step, GuardedVector<float> &table,
@@ -97,10 +118,11 @@ void check(const Case &c, const Step &step, GuardedVector<float> &table,
                std::to_string(step.chunk));
   std::mt19937 random(step.past * 5 + step.tokens);
   int64_t width = c.kvHeads * c.headDim, heads = c.kvHeads * c.group;
-  KvCache cache(c.kvHeads, c.headDim, c.window, step.chunk,
-                step.past + step.tokens);
-  std::vector<uint16_t> keysBefore(cache.keys.begin(), cache.keys.end());
-  std::vector<uint16_t> valuesBefore(cache.values.begin(), cache.values.end());
+  KvCache cache(c.getShape(), step.chunk, step.past + step.tokens);
+  GuardedVector<uint8_t> &keyBytes = cache.keys.bytes;
+  GuardedVector<uint8_t> &valueBytes = cache.values.bytes;
+  std::vector<uint8_t> keysBefore(keyBytes.begin(), keyBytes.end());
+  std::vector<uint8_t> valuesBefore(valueBytes.begin(), valueBytes.end());
   auto numbers = [&](int64_t size) {
     return GuardedVector<float>::copy(randomNumbers(random, size, 3, 0.5f));
   };
@@ -110,7 +132,7 @@ void check(const Case &c, const Step &step, GuardedVector<float> &table,
   Operand queryNorm(c.norms, randomNumbers(random, c.headDim, 0.3f, 1));
   Operand keyNorm(c.norms, randomNumbers(random, c.headDim, 0.3f, 1));
   GuardedVector<float> out(query.size(), NAN);
-  std::vector<void *> buffers = {cache.keys.data(), cache.values.data(),
+  std::vector<void *> buffers = {keyBytes.data(), valueBytes.data(),
                                  query.data(), keys.data()};
   if (!c.shared)
     buffers.push_back(values.data());
@@ -128,6 +150,13 @@ void check(const Case &c, const Step &step, GuardedVector<float> &table,
       int64_t at = (token * heads + head) * c.headDim;
       std::vector<Expected> want =
           transform(c, query.data() + at, &queryNorm.values, position);
+      for (int64_t i = 0; c.partial && i < c.headDim; ++i)
+        if (i % (c.headDim / 2) >= c.rotated) {
+          want[i].value *= keyNorm.values[i];
+          want[i].bound =
+              (want[i].bound + std::fabs(want[i].value) * roundoff) *
+              std::max(1.0f, std::fabs(keyNorm.values[i]));
+        }
       for (int64_t i = 0; i < c.headDim; ++i)
         ASSERT_NEAR(out[at + i], want[i].value, want[i].bound)
             << "query, token " << token << " head " << head << " element " << i;
@@ -138,27 +167,22 @@ void check(const Case &c, const Step &step, GuardedVector<float> &table,
           transform(c, keys.data() + at, &keyNorm.values, position);
       std::vector<Expected> value = transform(
           c, (c.shared ? keys : values).data() + at, nullptr, position);
-      for (int64_t i = 0; i < c.headDim; ++i) {
-        uint16_t &keyBits = cache.key(position, head, i);
-        uint16_t &valueBits = cache.value(position, head, i);
-        ASSERT_TRUE(isRounded(keyBits, key[i]))
-            << "key " << halfToFloat(keyBits) << ", expected " << key[i].value
-            << ", token " << token << " head " << head << " element " << i;
-        ASSERT_TRUE(isRounded(valueBits, value[i]))
-            << "value " << halfToFloat(valueBits) << ", expected "
-            << value[i].value << ", token " << token << " head " << head
-            << " element " << i;
-        // Back to what was there, for the comparison of the rest.
-        keyBits = keysBefore[&keyBits - cache.keys.begin()];
-        valueBits = valuesBefore[&valueBits - cache.values.begin()];
+      if (c.partial) {
+        // The elements that turn, side by side.
+        key.erase(key.begin() + c.headDim / 2 + c.rotated, key.end());
+        key.erase(key.begin() + c.rotated, key.begin() + c.headDim / 2);
       }
+      expectRounded(cache.keys, position, head, key, "key");
+      expectRounded(cache.values, position, head, value, "value");
+      // Back to what was there, for the comparison of the rest.
+      cache.keys.restore(position, head, keysBefore);
+      cache.values.restore(position, head, valuesBefore);
     }
   }
-  EXPECT_TRUE(
-      std::equal(cache.keys.begin(), cache.keys.end(), keysBefore.begin()))
+  EXPECT_TRUE(std::equal(keyBytes.begin(), keyBytes.end(), keysBefore.begin()))
       << "wrote keys of other positions";
-  EXPECT_TRUE(std::equal(cache.values.begin(), cache.values.end(),
-                         valuesBefore.begin()))
+  EXPECT_TRUE(
+      std::equal(valueBytes.begin(), valueBytes.end(), valuesBefore.begin()))
       << "wrote values of other positions";
 }
 
@@ -180,6 +204,14 @@ const std::vector<Case> cases = {
     {4, 8, 64, 16, 128, "bf16", true, false},
     {2, 7, 100, 50, 16, "f32", false, false},
     {1, 16, 256, 128, 0, "bf16", false, false},
+    // The other formats, and keys that are stored in part.
+    {2, 2, 6, 3, 5, "bf16", false, true, "q8_0"},
+    {3, 2, 100, 17, 128, "f32", false, true, "q8_0"},
+    {1, 7, 32, 16, 16, "f16", false, true, "bf16"},
+    {2, 2, 100, 12, 0, "f16", true, false, "f32"},
+    {1, 16, 256, 32, 0, "bf16", true, true, "f16", true},
+    {2, 2, 100, 17, 0, "f16", true, true, "q8_0", true},
+    {1, 3, 36, 1, 16, "f32", true, false, "bf16", true},
 };
 
 class RopeKernel : public KernelTest {};
@@ -191,9 +223,9 @@ TEST_P(RopeKernel, MatchesAnglesInDouble) {
   int64_t positions = c.window ? 262144 : 1300;
   auto table = GuardedVector<float>::copy(
       computeRopeTable(c.headDim, c.rotated, theta, positions));
-  KvCache any(c.kvHeads, c.headDim, c.window, 16, 1);
   CompiledKernel kernel(
-      getText(c, any.getType(), 512 + (positions + 511) / 512), getVariant());
+      getText(c, c.getShape().getType(), 512 + (positions + 511) / 512),
+      getVariant());
   for (int64_t chunk : {16, 32})
     for (int64_t tokens : {1, 3, 16, 32})
       if (tokens <= (c.dynamic ? chunk : 1))

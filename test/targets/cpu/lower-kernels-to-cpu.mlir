@@ -167,27 +167,28 @@ lap.kernel @rope_kv_update(%cache: !window, %query: memref<?x80xf32>, %keys: mem
   lap.return
 }
 
-// A tile is a key head of a token with the two query heads that read it; scratch holds 16 weights and the sums of each. One
-// pass over blocks of 16 keys: no lane sums in a score, what is not visible is minus infinity, and the sums are rescaled.
+// 64 tiles share the two heads' runs of tokens, whatever their number; scratch holds 128 queries and their sums. One pass over
+// four blocks of 16 keys at a time, for as many queries as the registers take: no lane sums in a score, what is not visible is minus
+// infinity, and the sums are rescaled once for the four blocks.
 // CHECK-LABEL: func.func @attention(
-// CHECK-SAME: lap.scratch = array<i64: 384, 0>, {{.*}}lap.tiles = array<i64: 0, 2>
+// CHECK-SAME: lap.scratch = array<i64: 55808, 0>, {{.*}}lap.tiles = array<i64: 64, 0>
+// CHECK: arith.ceildivui
 // CHECK: scf.for
 // CHECK: memref.load {{.*}} : memref<?xi32>
 // CHECK: arith.maxsi
-// CHECK: %{{.*}}:4 = scf.for %{{.*}} step %c1 iter_args(
+// CHECK: scf.for %{{.*}} step %c4 {
 // CHECK: arith.remui
-// CHECK: %{{.*}}:2 = scf.for %{{.*}} = %c0 to %c20 step %c1 iter_args(
+// CHECK: %{{.*}}:{{16|4}} = scf.for %{{.*}} step %c1{{.*}} iter_args(
 // CHECK: vector.load {{.*}} : memref<?xi16>, vector<16xi16>
-// CHECK-COUNT-2: math.fma {{.*}} : vector<16xf32>
-// CHECK: arith.cmpi sge, {{.*}} : vector<16xindex>
-// CHECK: arith.cmpi slt, {{.*}} : vector<16xindex>
+// CHECK-COUNT-4: math.fma {{.*}} : vector<16xf32>
+// CHECK: arith.cmpi sge, {{.*}} : vector<16xi32>
+// CHECK: arith.cmpi slt, {{.*}} : vector<16xi32>
 // CHECK: arith.select {{.*}} : vector<16xi1>, vector<16xf32>
 // CHECK: vector.reduction <maxnumf>
 // CHECK: vector.load {{.*}} : memref<?xi16>, vector<16xi16>
 // CHECK: vector.maskedload {{.*}} : memref<?xi16>
 // CHECK: arith.divf {{.*}} : vector<16xf32>
 // CHECK: vector.maskedstore
-// CHECK-NOT: memref.store
 lap.kernel @attention(%cache: !window, %query: memref<?x80xf32>, %past: index, %ends: memref<?xi32>, %out: memref<?x80xf32>) {
   %0 = bufferization.to_tensor %query restrict : memref<?x80xf32> to tensor<?x80xf32>
   %1 = bufferization.to_tensor %ends restrict : memref<?xi32> to tensor<?xi32>
@@ -196,19 +197,49 @@ lap.kernel @attention(%cache: !window, %query: memref<?x80xf32>, %past: index, %
   lap.return
 }
 
-// Without a window there is no ring, with one token no size but `past`. Sixteen heads of a group are two tiles of 8, and whole
-// vectors need no mask.
+// Without a window there is no ring, with one token no size but `past`. The sixteen heads of a group are one tile, and whole vectors need no mask.
 // CHECK-LABEL: func.func @attention_one(
 // CHECK-SAME: %{{.*}}: !llvm.ptr, %[[SIZES:.*]]: !llvm.ptr, %{{.*}}: !llvm.ptr, %{{.*}}: i64, %{{.*}}: i64)
-// CHECK-SAME: lap.scratch = array<i64: 1536, 0>, {{.*}}lap.tiles = array<i64: 0, 2>
+// CHECK-SAME: lap.scratch = array<i64: 10560, 0>, {{.*}}lap.tiles = array<i64: 1, 0>
 // CHECK-NOT: llvm.load %[[SIZES]]
 // CHECK: llvm.getelementptr %[[SIZES]][1]
 // CHECK-NOT: llvm.getelementptr %[[SIZES]][2]
-// CHECK: %{{.*}}:16 = scf.for
+// CHECK: %{{.*}}:{{16|4}} = scf.for
 // CHECK-NOT: masked
 lap.kernel @attention_one(%cache: !full, %query: memref<1x512xf32>, %past: index, %out: memref<1x512xf32>) {
   %0 = bufferization.to_tensor %query restrict : memref<1x512xf32> to tensor<1x512xf32>
   %r = lap.attention %cache, %0, %past : !full, tensor<1x512xf32>
+  bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x512xf32>, memref<1x512xf32>) -> ()
+  lap.return
+}
+
+// Parts: a tile is a key head and one of 16 parts of the positions. A part without positions leaves a maximum and a sum of
+// weights and nothing else.
+// CHECK-LABEL: func.func @partial(
+// CHECK-SAME: lap.tiles = array<i64: 16, 0>
+// CHECK: scf.if
+// CHECK: %{{.*}}:{{16|4}} = scf.for
+// CHECK: scf.if
+// CHECK: memref.store {{.*}} : memref<?xf32>
+// CHECK: memref.store {{.*}} : memref<?xf32>
+// CHECK-NEXT: }
+lap.kernel @partial(%cache: !full, %query: memref<1x512xf32>, %past: index, %out: memref<1x8704xf32>) {
+  %0 = bufferization.to_tensor %query restrict : memref<1x512xf32> to tensor<1x512xf32>
+  %r = lap.partial_attention %cache, %0, %past {splits = 16 : i64} : !full, tensor<1x512xf32> -> tensor<1x8704xf32>
+  bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x8704xf32>, memref<1x8704xf32>) -> ()
+  lap.return
+}
+
+// A tile is a head of a token: the parts' maxima are one vector, and only parts with a share are read.
+// CHECK-LABEL: func.func @merge(
+// CHECK-SAME: lap.tiles = array<i64: 0, 16>
+// CHECK: vector.reduction <maxnumf>
+// CHECK: arith.cmpf ogt
+// CHECK: scf.if
+// CHECK: math.fma
+lap.kernel @merge(%parts: memref<1x8704xf32>, %out: memref<1x512xf32>) {
+  %0 = bufferization.to_tensor %parts restrict : memref<1x8704xf32> to tensor<1x8704xf32>
+  %r = lap.merge_attention %0 {heads = 16 : i64, splits = 16 : i64} : tensor<1x8704xf32> -> tensor<1x512xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x512xf32>, memref<1x512xf32>) -> ()
   lap.return
 }
