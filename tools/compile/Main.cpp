@@ -41,10 +41,11 @@ int main(int argc, char **argv) {
       cl::desc("Weights the encoder's errors by what 'lapidary calibrate' "
                "measured"));
   cl::opt<std::string> activations(
-      "activations", cl::value_desc("f32|bf16|int8|int8_token"),
-      cl::init("f32"), cl::cat(category),
+      "activations", cl::value_desc("auto|f32|bf16|int8|int8_token"),
+      cl::init("auto"), cl::cat(category),
       cl::desc("What inputs of matrix products are rounded to; int8 has a "
-               "scale for each 32 columns and is fastest (default: f32)"));
+               "scale for each 32 columns (default: auto, int8 where weights "
+               "are multiplied as integers then, f32 elsewhere)"));
   cl::opt<std::string> kv(
       "kv", cl::value_desc("f16|q8_0|f32|bf16"), cl::init("f16"),
       cl::cat(category),
@@ -84,10 +85,10 @@ int main(int argc, char **argv) {
         "--quant " + quant +
         " is neither a scheme nor a recipe nor a path that ends in .mlir or "
         ".recipe; 'lapidary quants' lists what there is");
-  if (!symbolizeActivations(activations))
+  if (activations != "auto" && !symbolizeActivations(activations))
     return tool.failUsage(
         "--activations " + activations +
-        " is unknown, expected f32, bf16, int8 or int8_token");
+        " is unknown, expected auto, f32, bf16, int8 or int8_token");
   if (!symbolizeKvFormat(kv))
     return tool.failUsage("--kv " + kv +
                           " is unknown, expected f16, q8_0, f32 or bf16");
