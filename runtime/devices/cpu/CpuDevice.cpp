@@ -92,18 +92,16 @@ CpuDevice::create(std::shared_ptr<const Bundle> bundle,
 Status CpuDevice::allocate(const DeviceOptions &options) {
   const schema::Program &root = bundle->program();
   DeviceMemory memory = LAPIDARY_TRY(planDeviceMemory(root, *program, options));
-  caches =
-      LAPIDARY_TRY(ReservedMemory::reserve(memory.caches, "the KV caches"));
   arena = LAPIDARY_TRY(ReservedMemory::reserve(memory.arena, "the arena"));
   scratch = LAPIDARY_TRY(
       ReservedMemory::reserve(memory.scratch, "the kernels' scratch"));
   scratchStride = memory.scratch / static_cast<uint64_t>(threads);
-  uint64_t offset = 0;
-  for (const schema::Cache *cache : *root.caches()) {
-    cacheOffsets.push_back(offset);
-    offset += cacheBytes(*cache, options.context, options.chunk);
-  }
+  cacheLayout = layOutCaches(root, options);
   return {};
+}
+
+Result<std::unique_ptr<SequenceCaches>> CpuDevice::createCaches() {
+  return CpuCaches::create(cacheLayout);
 }
 
 Status CpuDevice::loadCode() {
@@ -113,32 +111,28 @@ Status CpuDevice::loadCode() {
   std::vector<KernelFunction> functions;
   for (const schema::Kernel *kernel : *program->kernels())
     functions.push_back(LAPIDARY_TRY(code->find(kernel->symbol()->c_str())));
-  std::vector<uint8_t *> bases;
-  for (uint64_t offset : cacheOffsets)
-    bases.push_back(caches.data() + offset);
   for (const schema::EntryPoint *entry : *program->entries())
-    LAPIDARY_TRY(loadEntry(*entry, functions, bases));
+    LAPIDARY_TRY(loadEntry(*entry, functions));
   return {};
 }
 
 Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
-                            const std::vector<KernelFunction> &functions,
-                            const std::vector<uint8_t *> &cacheBases) {
+                            const std::vector<KernelFunction> &functions) {
   LoadedEntry loaded;
   for (const schema::Dispatch *dispatch : *entry.dispatches()) {
     const schema::Kernel &kernel = *program->kernels()->Get(dispatch->kernel());
-    loaded.dispatches.push_back(
-        {functions[dispatch->kernel()], *kernel.tiles(), *kernel.tile_work(),
-         kernel.scratch()->per_token() > 0,
-         static_cast<uint32_t>(loaded.operands.size())});
+    bool hasCaches = false;
+    auto first = static_cast<uint32_t>(loaded.operands.size());
     for (const schema::BufferRef *operand : *dispatch->operands()) {
       void *pointer = nullptr;
       switch (operand->kind()) {
+      case schema::BufferKind::Cache:
+        hasCaches = loaded.hasCaches = true;
+        [[fallthrough]];
       case schema::BufferKind::Input:
       case schema::BufferKind::Output:
         loaded.late.push_back({static_cast<uint32_t>(loaded.operands.size()),
-                               operand->index(),
-                               operand->kind() == schema::BufferKind::Output});
+                               operand->index(), operand->kind()});
         break;
       case schema::BufferKind::Arena:
         pointer = arena.data() + operand->offset();
@@ -150,12 +144,13 @@ Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
         pointer = const_cast<uint8_t *>(bundle->segment(segment).data());
         break;
       }
-      case schema::BufferKind::Cache:
-        pointer = cacheBases[operand->index()];
-        break;
       }
       loaded.operands.push_back(pointer);
     }
+    loaded.dispatches.push_back(
+        {functions[dispatch->kernel()], *kernel.tiles(), *kernel.tile_work(),
+         kernel.scratch()->per_token() > 0, first, dispatch->operands()->size(),
+         hasCaches ? kernel.token_bytes() : nullptr});
   }
   entries.push_back(std::move(loaded));
   return {};
@@ -167,31 +162,56 @@ std::string CpuDevice::description() const {
                 threads == 1 ? " thread)" : " threads)");
 }
 
-Status CpuDevice::run(uint32_t entry, const Step &step,
+Status CpuDevice::checkSteps(const LoadedEntry &loaded,
+                             const schema::EntryPoint &description,
+                             std::span<const Step> steps) const {
+  int64_t tokens = 0;
+  for (const Step &step : steps) {
+    if (step.tokens < 1 || step.tokens > description.max_tokens() - tokens ||
+        step.past < 0 || (loaded.hasCaches && !step.caches))
+      return internalError(
+          concat("entry point \"", description.name()->string_view(),
+                 "\" cannot run ", step.tokens, " tokens after ", tokens,
+                 " others and ", step.past, " positions",
+                 loaded.hasCaches && !step.caches ? " without caches" : ""));
+    tokens += step.tokens;
+  }
+  if (tokens == 0)
+    return internalError("a step has no tokens");
+  // Scratch and rings are sized for prefill steps of at most the chunk.
+  if (description.name()->string_view() == "prefill" && tokens > chunk)
+    return internalError(concat("a prefill step of ", tokens,
+                                " tokens is longer than the chunk of ", chunk));
+  return {};
+}
+
+Status CpuDevice::run(uint32_t entry, std::span<const Step> steps,
                       std::span<const void *const> inputs,
                       std::span<void *const> outputs,
                       const std::atomic<bool> *cancel) {
   if (entry >= entries.size())
     return internalError(concat("there is no entry point ", entry));
   const schema::EntryPoint &description = *program->entries()->Get(entry);
-  if (step.tokens < 1 || step.tokens > description.max_tokens() ||
-      step.past < 0 || inputs.size() != description.inputs()->size() ||
+  if (inputs.size() != description.inputs()->size() ||
       outputs.size() != description.outputs()->size())
-    return internalError(
-        concat("entry point \"", description.name()->string_view(),
-               "\" cannot run ", step.tokens, " tokens with ", inputs.size(),
-               " inputs and ", outputs.size(), " outputs"));
-  // Scratch and rings are sized for prefill steps of at most the chunk.
-  if (description.name()->string_view() == "prefill" && step.tokens > chunk)
-    return internalError(concat("a prefill step of ", step.tokens,
-                                " tokens is longer than the chunk of ", chunk));
+    return internalError(concat("entry point \"",
+                                description.name()->string_view(),
+                                "\" cannot run with ", inputs.size(),
+                                " inputs and ", outputs.size(), " outputs"));
   LoadedEntry &loaded = entries[entry];
+  LAPIDARY_TRY(checkSteps(loaded, description, steps));
   for (const LateOperand &late : loaded.late)
     loaded.operands[late.operand] =
-        late.output ? outputs[late.index]
-                    : const_cast<void *>(inputs[late.index]);
+        late.kind == schema::BufferKind::Output ? outputs[late.index]
+        : late.kind == schema::BufferKind::Input
+            ? const_cast<void *>(inputs[late.index])
+            : static_cast<CpuCaches *>(steps[0].caches)->base(late.index);
 
-  const int64_t sizes[3] = {step.tokens, step.past, chunk};
+  Call whole{.operands = nullptr, .sizes = {0, 0, chunk}, .tiles = 0};
+  for (const Step &step : steps)
+    whole.sizes[0] += step.tokens;
+  if (steps.size() == 1)
+    whole.sizes[1] = steps[0].past;
   bool stopped = false;
   try {
     workers->execute([&] {
@@ -199,11 +219,16 @@ Status CpuDevice::run(uint32_t entry, const Step &step,
         stopped = cancel && cancel->load(std::memory_order_relaxed);
         if (stopped)
           return;
-        runDispatch(dispatch, loaded.operands.data() + dispatch.firstOperand,
-                    sizes);
+        if (dispatch.tokenBytes && steps.size() > 1) {
+          runDispatch(dispatch, splitBySequence(loaded, dispatch, steps));
+          continue;
+        }
+        whole.operands = loaded.operands.data() + dispatch.firstOperand;
+        whole.tiles = at(dispatch.tiles, whole.sizes[0]);
+        runDispatch(dispatch, {&whole, 1});
       }
     });
-  } catch (const std::exception &error) { // oneTBB's
+  } catch (const std::exception &error) { // oneTBB's, or no memory for calls
     return internalError(concat("entry point \"",
                                 description.name()->string_view(),
                                 "\" stopped: ", error.what()));
@@ -213,6 +238,35 @@ Status CpuDevice::run(uint32_t entry, const Step &step,
                  : Status();
 }
 
+std::span<const CpuDevice::Call>
+CpuDevice::splitBySequence(const LoadedEntry &entry,
+                           const LoadedDispatch &dispatch,
+                           std::span<const Step> steps) {
+  sequenceOperands.resize(
+      std::max(sequenceOperands.size(), steps.size() * dispatch.operands));
+  sequenceCalls.clear();
+  void **next = sequenceOperands.data();
+  uint64_t token = 0;
+  for (const Step &step : steps) {
+    sequenceCalls.push_back({.operands = next,
+                             .sizes = {step.tokens, step.past, chunk},
+                             .tiles = at(dispatch.tiles, step.tokens)});
+    for (uint32_t index = 0; index < dispatch.operands; ++index)
+      *next++ = static_cast<uint8_t *>(
+                    entry.operands[dispatch.firstOperand + index]) +
+                token * dispatch.tokenBytes->Get(index);
+    token += static_cast<uint64_t>(step.tokens);
+  }
+  for (const LateOperand &late : entry.late)
+    if (late.kind == schema::BufferKind::Cache &&
+        late.operand - dispatch.firstOperand < dispatch.operands)
+      for (size_t index = 0; index < steps.size(); ++index)
+        sequenceOperands[index * dispatch.operands + late.operand -
+                         dispatch.firstOperand] =
+            static_cast<CpuCaches *>(steps[index].caches)->base(late.index);
+  return sequenceCalls;
+}
+
 void *CpuDevice::threadScratch() const {
   return scratch.data() +
          scratchStride * static_cast<uint64_t>(
@@ -220,27 +274,43 @@ void *CpuDevice::threadScratch() const {
 }
 
 void CpuDevice::runDispatch(const LoadedDispatch &dispatch,
-                            void *const *operands, const int64_t *sizes) {
-  int64_t tiles = at(dispatch.tiles, sizes[0]);
+                            std::span<const Call> calls) {
+  int64_t tiles = 0, totalWork = 0;
+  bool small = true;
+  for (const Call &call : calls) {
+    tiles += call.tiles;
+    int64_t work = std::max<int64_t>(at(dispatch.tileWork, call.sizes[0]), 1);
+    small = small && !__builtin_mul_overflow(work, call.tiles, &work) &&
+            !__builtin_add_overflow(totalWork, work, &totalWork) &&
+            totalWork < inlineWork;
+  }
   if (tiles == 0)
     return;
-  int64_t work = std::max<int64_t>(at(dispatch.tileWork, sizes[0]), 1);
+  int64_t work = std::max<int64_t>(at(dispatch.tileWork, calls[0].sizes[0]), 1);
+  // The tiles of all calls are one range.
+  auto runTiles = [&](int64_t begin, int64_t end) {
+    for (const Call &call : calls) {
+      if (begin < call.tiles)
+        dispatch.function(call.operands, call.sizes, threadScratch(), begin,
+                          std::min(end, call.tiles));
+      begin = std::max<int64_t>(begin - call.tiles, 0);
+      end -= call.tiles;
+      if (end <= 0)
+        return;
+    }
+  };
   int64_t tilesPerTask = (leastTaskWork + work - 1) / work;
   int64_t tasks = std::min<int64_t>(
       (dispatch.packs ? packingTasksPerThread : tasksPerThread) * threads,
       tiles / tilesPerTask);
-  int64_t totalWork;
-  bool small = !__builtin_mul_overflow(tiles, work, &totalWork) &&
-               totalWork < inlineWork;
   if (threads == 1 || small || tasks <= 1) {
-    dispatch.function(operands, sizes, threadScratch(), 0, tiles);
+    runTiles(0, tiles);
     return;
   }
   tbb::parallel_for(
       int64_t(0), tasks,
       [&](int64_t task) {
-        dispatch.function(operands, sizes, threadScratch(),
-                          tiles * task / tasks, tiles * (task + 1) / tasks);
+        runTiles(tiles * task / tasks, tiles * (task + 1) / tasks);
       },
       tbb::simple_partitioner());
 }
