@@ -7,6 +7,8 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
+#include <array>
+
 using namespace mlir;
 using namespace mlir::lap;
 namespace schema = lapidary::schema;
@@ -42,6 +44,9 @@ private:
 
 } // namespace
 
+/// The operands that a cache is to the kernels.
+static constexpr std::array<const char *, 2> cacheParts = {".k", ".v"};
+
 static std::string getSchemeName(Operation *op) {
   if (isa<RopeTableOp>(op))
     return "f32";
@@ -59,6 +64,27 @@ void ProgramBuilder::addSchemes() {
     llvm::raw_string_ostream(scheme->text) << op;
     program.schemes.push_back(std::move(scheme));
   }
+}
+
+/// Of a kernel with caches, the bytes a token of each operand in the bundle:
+/// rows of the step's tokens are the dynamic dimension. Empty for others.
+static std::vector<uint64_t> getTokenBytes(KernelOp kernel) {
+  std::vector<uint64_t> bytes;
+  bool hasCaches = false;
+  for (Type type : kernel.getArgumentTypes()) {
+    if (isa<KvCacheType>(type)) {
+      hasCaches = true;
+      bytes.insert(bytes.end(), cacheParts.size(), 0);
+    } else if (auto memref = dyn_cast<MemRefType>(type)) {
+      uint64_t row = memref.getElementTypeBitWidth() / 8;
+      for (int64_t size : memref.getShape().drop_front())
+        row *= size;
+      bytes.push_back(memref.isDynamicDim(0) ? row : 0);
+    }
+  }
+  if (!hasCaches)
+    bytes.clear();
+  return bytes;
 }
 
 static std::unique_ptr<schema::Extent> getExtent(Extent extent) {
@@ -154,13 +180,14 @@ void ProgramBuilder::addCaches() {
   for (auto op : module.getOps<KvCacheOp>()) {
     auto type = cast<KvCacheType>(op.getType());
     cacheIndex[op.getSymName()] = program.caches.size();
-    for (auto [part, elements] : {std::pair(".k", type.getKeyDim()),
-                                  std::pair(".v", type.getHeadDim())}) {
+    const std::array<int64_t, cacheParts.size()> elements = {type.getKeyDim(),
+                                                             type.getHeadDim()};
+    for (auto [part, dim] : llvm::zip(cacheParts, elements)) {
       auto cache = std::make_unique<schema::CacheT>();
       cache->name = op.getSymName().str() + part;
       cache->kind = type.getWindow() ? schema::CacheKind::Ring
                                      : schema::CacheKind::Growing;
-      cache->row_bytes = type.getHeads() * type.getStoredBytes(elements);
+      cache->row_bytes = type.getHeads() * type.getStoredBytes(dim);
       cache->window = type.getWindow();
       cache->format = stringifyKvFormat(type.getFormat()).str();
       program.caches.push_back(std::move(cache));
@@ -178,6 +205,7 @@ LogicalResult ProgramBuilder::addKernels() {
     kernel->tiles = getExtent(info->second.tiles);
     kernel->tile_work = getExtent(info->second.tileWork);
     kernel->scratch = getExtent(info->second.scratch);
+    kernel->token_bytes = getTokenBytes(op);
     kernelIndex[op.getName()] = target->kernels.size();
     target->kernels.push_back(std::move(kernel));
   }

@@ -178,6 +178,10 @@ Status Bundle::checkHeader() {
   return {};
 }
 
+std::array<uint64_t, 2> Bundle::programHash() const {
+  return {load<uint64_t>(data + 24), load<uint64_t>(data + 32)};
+}
+
 std::span<const uint8_t> Bundle::segment(uint32_t index) const {
   if (index >= root->segments()->size())
     return {};

@@ -6,6 +6,7 @@
 #include "runtime/core/Status.h"
 #include "runtime/schema/bundle_generated.h"
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -50,6 +51,9 @@ public:
   /// it; a later call then begins anew.
   Status verifyWeights(const ProgressCallback &progress = {}) const;
   uint64_t fileBytes() const { return bytes; }
+  /// XXH3-128 of the program, low bits first. The program has the hashes of all
+  /// segments, so this stands for the whole bundle.
+  std::array<uint64_t, 2> programHash() const;
   const std::string &path() const { return file; }
 
 private:

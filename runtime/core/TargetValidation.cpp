@@ -3,6 +3,7 @@
 #include "runtime/core/BundleValidation.h"
 #include "runtime/core/ValidationChecks.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -51,6 +52,10 @@ private:
   Status checkOperand(const schema::EntryPoint &entry,
                       const schema::BufferRef &operand, uint32_t index,
                       const std::string &where);
+  Status checkTokenBytes(const schema::EntryPoint &entry,
+                         const schema::Dispatch &dispatch,
+                         const schema::Kernel &kernel,
+                         const std::string &where);
 
   const schema::Program &program;
   const schema::Model &model;
@@ -176,6 +181,53 @@ Status TargetValidator::checkEntry(const schema::Target &target,
     for (uint32_t operand = 0; operand < dispatch.operands()->size(); ++operand)
       LAPIDARY_TRY(checkOperand(entry, *dispatch.operands()->Get(operand),
                                 operand, where));
+    LAPIDARY_TRY(checkTokenBytes(entry, dispatch, kernel, where));
+  }
+  return {};
+}
+
+/// Needs operands that were checked. A kernel with caches gets its operands
+/// moved to the first token of each sequence of a step.
+Status TargetValidator::checkTokenBytes(const schema::EntryPoint &entry,
+                                        const schema::Dispatch &dispatch,
+                                        const schema::Kernel &kernel,
+                                        const std::string &where) {
+  const auto &operands = *dispatch.operands();
+  const auto *bytes = kernel.token_bytes();
+  bool hasCaches = std::ranges::any_of(operands, [](const auto *operand) {
+    return operand->kind() == schema::BufferKind::Cache;
+  });
+  std::string what = concat("kernel ", quote(kernel.symbol()), " in ", where);
+  size_t count = bytes ? bytes->size() : 0,
+         expected = hasCaches ? operands.size() : 0;
+  if (count != expected)
+    return invalidData(
+        concat(what, " has ", count, " token_bytes, expected ", expected,
+               count == 0 ? "; compile the checkpoint again" : ""));
+  if (!hasCaches)
+    return {};
+  LAPIDARY_TRY(checkAlignment(bytes, what));
+  for (uint32_t index = 0; index < count; ++index) {
+    const schema::BufferRef &operand = *operands.Get(index);
+    uint64_t least = 0, most = 0;
+    if (operand.kind() == schema::BufferKind::Arena) {
+      // The last token's row begins and ends inside the arena.
+      most = (entry.arena_bytes() - operand.offset()) /
+             static_cast<uint64_t>(entry.max_tokens());
+    } else if (operand.kind() == schema::BufferKind::Input ||
+               operand.kind() == schema::BufferKind::Output) {
+      const auto &bindings = operand.kind() == schema::BufferKind::Input
+                                 ? *entry.inputs()
+                                 : *entry.outputs();
+      // Elements of every type have 4 bytes.
+      least = most =
+          4 * static_cast<uint64_t>(std::max<int64_t>(
+                  bindings.Get(operand.index())->elements()->per_token(), 0));
+    }
+    if (bytes->Get(index) < least || bytes->Get(index) > most)
+      return invalidData(concat("operand ", index, " of ", what, " has ",
+                                bytes->Get(index), " bytes a token, expected ",
+                                least, " to ", most));
   }
   return {};
 }

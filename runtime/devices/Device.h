@@ -1,6 +1,6 @@
-// What a device does for a session: it holds a bundle's program ready to run,
-// with the KV caches, and executes entry points. A device kind is one folder
-// beside this file and one line in `createDevice`.
+// What a device does for an engine: it holds a bundle's program ready to run,
+// makes KV caches for sequences, and executes entry points. A device kind is
+// one folder beside this file and one line in `createDevice`.
 #pragma once
 
 #include "runtime/core/Bundle.h"
@@ -26,21 +26,42 @@ struct DeviceOptions {
   int32_t threads = 0;
 };
 
-/// What a step passes to every kernel beside the session's chunk.
+/// The KV caches of one sequence. Belong to the device that made them, which
+/// must live longer.
+class SequenceCaches {
+public:
+  virtual ~SequenceCaches() = default;
+  /// Forgets all positions and gives their memory back.
+  virtual void clear() = 0;
+  /// Takes the memory that full caches have, for measurements; what is in them
+  /// is lost.
+  virtual void touch() = 0;
+  /// Copies rows of a cache out or in, as they lie in memory. Rows come in
+  /// blocks of 16: `row` and the number of rows are multiples of 16.
+  virtual Status read(uint32_t cache, int64_t row,
+                      std::span<uint8_t> bytes) const = 0;
+  virtual Status write(uint32_t cache, int64_t row,
+                       std::span<const uint8_t> bytes) = 0;
+};
+
+/// What one sequence does in a step.
 struct Step {
   int64_t tokens = 0;
   /// Positions already in the caches.
   int64_t past = 0;
+  /// Needed by entry points that have caches.
+  SequenceCaches *caches = nullptr;
 };
 
 /// Bytes a device needs for a program.
 struct DeviceMemory {
+  /// Of one sequence.
   uint64_t caches = 0;
   uint64_t arena = 0;
   uint64_t scratch = 0;
 };
 
-/// One program loaded with its own caches. Used by one thread at a time.
+/// One program loaded. Used by one thread at a time.
 class Device {
 public:
   virtual ~Device() = default;
@@ -48,19 +69,16 @@ public:
   virtual const schema::Target &target() const = 0;
   /// For people: "cpu avx512 (AMD EPYC, 8 threads)".
   virtual std::string description() const = 0;
-  /// Runs an entry point of `target()`. `inputs` and `outputs` are host memory
-  /// in the order of the entry's bindings, as large as the bindings say at
-  /// `step.tokens`. Returns Cancelled between dispatches once `*cancel` is
-  /// true.
-  virtual Status run(uint32_t entry, const Step &step,
+  virtual Result<std::unique_ptr<SequenceCaches>> createCaches() = 0;
+  /// Runs an entry point of `target()` for the tokens of `steps`, which lie one
+  /// sequence after the other in the bindings. `inputs` and `outputs` are host
+  /// memory in the order of the entry's bindings, as large as the bindings say
+  /// at the steps' tokens together. Returns Cancelled between dispatches once
+  /// `*cancel` is true.
+  virtual Status run(uint32_t entry, std::span<const Step> steps,
                      std::span<const void *const> inputs,
                      std::span<void *const> outputs,
                      const std::atomic<bool> *cancel) = 0;
-  /// Forgets all cached positions and gives their memory back.
-  virtual void clearCaches() = 0;
-  /// Takes the memory that full caches have, for measurements; what is in them
-  /// is lost.
-  virtual void touchCaches() = 0;
   /// From here on notes each dispatch in `profile`, which has room for as many
   /// threads as the device has; nullptr: no more.
   virtual void setProfile(Profile *profile) = 0;

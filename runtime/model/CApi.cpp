@@ -179,6 +179,7 @@ Status generateInto(lapidary_session &handle, const GenerateInput &input,
                                                     : LAPIDARY_FINISH_CANCELLED;
   filled.prefill_seconds = answer.prefillSeconds;
   filled.decode_seconds = answer.decodeSeconds;
+  filled.reused = static_cast<size_t>(answer.reusedTokens);
   return writeStruct(filled, result, "result");
 }
 
@@ -265,8 +266,12 @@ lapidary_status lapidary_session_create(const lapidary_bundle *bundle,
       return invalidArgument("bundle or session is NULL");
     lapidary_session_options known;
     LAPIDARY_TRY(readStruct(options, known, "options"));
-    SessionOptions chosen{known.context, known.chunk, known.threads,
-                          known.device ? known.device : "cpu"};
+    SessionOptions chosen;
+    chosen.context = known.context;
+    chosen.chunk = known.chunk;
+    chosen.threads = known.threads;
+    chosen.device = known.device ? known.device : "cpu";
+    chosen.snapshotMemory = known.snapshot_memory;
     std::unique_ptr<Session> created =
         LAPIDARY_TRY(Session::create(bundle->bundle, chosen));
     *session = new lapidary_session{bundle->bundle, bundle->tokenizer,
@@ -356,6 +361,40 @@ lapidary_status lapidary_session_reset(lapidary_session *session) {
   });
 }
 
+lapidary_status lapidary_session_go_back(lapidary_session *session,
+                                         int64_t position, int64_t *reached) {
+  return guarded([&]() -> Status {
+    if (!session)
+      return invalidArgument("the session is NULL");
+    if (position < 0 || position > session->session->position())
+      return invalidArgument(concat("the position is ", position,
+                                    ", but the session has 0 to ",
+                                    session->session->position()));
+    int64_t found = session->session->goBack(position);
+    if (reached)
+      *reached = found;
+    return {};
+  });
+}
+
+lapidary_status lapidary_session_save(const lapidary_session *session,
+                                      const char *path) {
+  return guarded([&]() -> Status {
+    if (!session || !path)
+      return invalidArgument("session or path is NULL");
+    return session->session->sequence().save(path);
+  });
+}
+
+lapidary_status lapidary_session_load(lapidary_session *session,
+                                      const char *path) {
+  return guarded([&]() -> Status {
+    if (!session || !path)
+      return invalidArgument("session or path is NULL");
+    return session->session->load(path);
+  });
+}
+
 void lapidary_session_cancel(lapidary_session *session) {
   if (session)
     session->cancel = true;
@@ -376,7 +415,8 @@ lapidary_status lapidary_session_generate(
     LAPIDARY_TRY(readStruct(options, known, "options"));
     GenerateInput input{
         {tokens, count},
-        LAPIDARY_TRY(readMedia(*session->session, media, media_count))};
+        LAPIDARY_TRY(readMedia(*session->session, media, media_count)),
+        known.whole != 0};
     return generateInto(*session, input, known, ids, capacity, result);
   });
 }

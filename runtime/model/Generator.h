@@ -9,6 +9,8 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +32,10 @@ struct GenerateInput {
   std::span<const int32_t> tokens;
   /// In the order of their soft tokens.
   std::vector<MediaInput> media;
+  /// The tokens are the whole conversation, not what follows the state: what
+  /// the sequence has in common with it is kept, the rest of its state is
+  /// dropped. Media that are kept are not embedded again.
+  bool whole = false;
 };
 
 struct GenerateOptions {
@@ -48,6 +54,8 @@ struct GenerateOptions {
 
 struct GenerateResult {
   std::vector<int32_t> promptIds;
+  /// Tokens of a whole prompt that the sequence had already.
+  int64_t reusedTokens = 0;
   /// The stop token included.
   std::vector<int32_t> ids;
   /// The stop token left out, unless specialTokens.
@@ -62,11 +70,56 @@ struct GenerateResult {
   double decodeSeconds = 0;
 };
 
-/// Appends the prompt to the session's state and answers it. A cancellation is
-/// a result, not an error: it has what came before.
+/// Puts the prompt into the session's state and answers it. A cancellation is a
+/// result, not an error: it has what came before.
 Result<GenerateResult> generate(Session &session, const Tokenizer &tokenizer,
                                 const GenerateInput &input,
                                 const GenerateOptions &options);
+
+/// An answer as it grows: chooses tokens and turns them into text until the
+/// answer ends. `generate` and Scheduler do the steps between.
+class Answer {
+public:
+  /// `options` and `tokenizer` must live as long.
+  static Result<std::unique_ptr<Answer>> create(const schema::Model &model,
+                                                const Tokenizer &tokenizer,
+                                                const GenerateOptions &options);
+  /// Chooses the next token from the last one's logits: the token to decode, or
+  /// nothing where the answer has ended. `full`: the context has no room.
+  Result<std::optional<int32_t>> next(std::span<const float> logits, bool full);
+  /// Ends the text; `reason` stands where the answer has not ended by itself.
+  void finish(const char *reason);
+  GenerateResult &result() { return gathered; }
+
+private:
+  Answer(const schema::Model &model, const Tokenizer &tokenizer,
+         const GenerateOptions &options, Sampler sampler)
+      : model(model), options(options), sampler(std::move(sampler)),
+        decoder(tokenizer, !options.specialTokens) {}
+  void send(const std::string &part);
+
+  const schema::Model &model;
+  const GenerateOptions &options;
+  Sampler sampler;
+  StreamDecoder decoder;
+  bool wantsMore = true;
+  GenerateResult gathered;
+};
+
+/// A prompt ready for a sequence, and the embeddings behind it.
+struct EmbeddedPrompt {
+  Prompt prompt;
+  int64_t reusedTokens = 0;
+  double embedSeconds = 0;
+  std::vector<std::vector<float>> storage;
+};
+/// Takes the sequence back to what the input has in common with it, if the
+/// input is whole, and embeds the media of the rest.
+Result<EmbeddedPrompt> embedPrompt(Engine &engine, Sequence &sequence,
+                                   const GenerateInput &input);
+/// The whole input as a sequence would remember it.
+Result<SequenceHistory> describeInput(const Engine &engine,
+                                      const GenerateInput &input);
 
 /// The sampling that the checkpoint suggests.
 SamplerOptions suggestedSampling(const schema::Model &model);

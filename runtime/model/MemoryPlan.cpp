@@ -1,9 +1,10 @@
-// Plans a session's memory: puts defaults into the options and adds up what the
-// session would take, before anything is loaded.
+// Puts defaults into the options and adds up what an engine would take.
+#include "runtime/model/MemoryPlan.h"
+
 #include "runtime/core/Limits.h"
 #include "runtime/core/Text.h"
+#include "runtime/model/CacheRows.h"
 #include "runtime/model/EntryPoints.h"
-#include "runtime/model/Session.h"
 
 #include <algorithm>
 
@@ -38,14 +39,22 @@ Status resolveOptions(const schema::Program &program,
                                   " threads were asked for, expected 1 to ",
                                   maxThreads, ", or 0 for all"));
   plan.threads = resolveThreads(options.threads);
+  int64_t most = std::min<int64_t>(maxSequences, plan.chunk);
+  if (options.sequences < 1 || options.sequences > most)
+    return invalidArgument(concat(options.sequences,
+                                  " sequences were asked for, expected 1 to ",
+                                  most, ", for each takes a token of a step"));
+  plan.sequences = options.sequences;
   return {};
 }
 
 std::string describe(const MemoryPlan &plan) {
-  return concat("weights ", formatBytes(plan.weights), ", caches ",
-                formatBytes(plan.caches), ", arena ", formatBytes(plan.arenas),
-                ", scratch ", formatBytes(plan.scratch), ", logits ",
-                formatBytes(plan.logits));
+  return concat(
+      "weights ", formatBytes(plan.weights), ", caches ",
+      formatBytes(plan.caches), ", arena ", formatBytes(plan.arenas),
+      ", scratch ", formatBytes(plan.scratch), ", logits ",
+      formatBytes(plan.logits),
+      plan.snapshots > 0 ? ", snapshots " + formatBytes(plan.snapshots) : "");
 }
 
 } // namespace
@@ -81,8 +90,13 @@ Status MemoryPlan::check() const {
   if (fits())
     return {};
   // Only what the largest part grows with is worth changing.
-  uint64_t largest = std::max({weights, caches, arenas, scratch, logits});
-  const char *hint = largest == caches    ? "; a smaller context needs less"
+  uint64_t largest =
+      std::max({weights, caches, arenas, scratch, logits, snapshots});
+  const char *hint = largest == snapshots
+                         ? "; less memory for snapshots is worth a try"
+                     : largest == caches && sequences > 1
+                         ? "; a smaller context or fewer sequences need less"
+                     : largest == caches  ? "; a smaller context needs less"
                      : largest == scratch ? "; fewer threads need less"
                                           : "";
   return outOfMemory(concat("a session of ", context, " positions and ",
@@ -105,7 +119,9 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
   DeviceOptions device = plan.deviceOptions();
   DeviceMemory memory =
       LAPIDARY_TRY(planDeviceMemory(program, *target, device));
-  plan.caches = memory.caches;
+  if (__builtin_mul_overflow(memory.caches, uint64_t(plan.sequences),
+                             &plan.caches))
+    return outOfMemory("the caches need more bytes than 64 bits can count");
   plan.arenas = memory.arena;
   plan.scratch = memory.scratch;
   for (const schema::Cache *cache : *program.caches())
@@ -115,13 +131,22 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
          cacheRows(*cache, device.context, device.chunk),
          cacheBytes(*cache, device.context, device.chunk)});
 
+  plan.snapshot = snapshotBytes(program, device);
+  plan.snapshots = options.snapshotMemory;
+  if (plan.snapshots > 0 && plan.snapshots < plan.snapshot)
+    return invalidArgument(concat(
+        "snapshots may take ", formatBytes(plan.snapshots), ", but one takes ",
+        formatBytes(plan.snapshot), "; give them at least that, or none"));
+
   // Limits on each factor keep these products far from 64 bits.
   uint64_t vocabulary = program.model()->vocabulary(),
            hidden = program.model()->hidden(), chunk = plan.chunk;
-  uint64_t batch = std::min<uint64_t>(maxTokens(*target, "logits"), chunk);
-  plan.logits = 4 * (vocabulary * (1 + batch) + 2 * chunk * hidden + 3 * chunk);
-  for (uint64_t part :
-       {plan.weights, plan.caches, plan.arenas, plan.scratch, plan.logits})
+  plan.logitRows =
+      plan.sequences + std::min(maxTokens(*target, "logits"), plan.chunk);
+  plan.logits = 4 * (vocabulary * uint64_t(plan.logitRows) +
+                     2 * chunk * hidden + 3 * chunk);
+  for (uint64_t part : {plan.weights, plan.caches, plan.arenas, plan.scratch,
+                        plan.logits, plan.snapshots})
     if (__builtin_add_overflow(plan.total, part, &plan.total))
       return outOfMemory(
           "the session needs more bytes than 64 bits can count: " +

@@ -79,8 +79,7 @@ private:
   std::optional<std::string> before;
 };
 
-class GoldenTest
-    : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+class GoldenFixture : public testing::Test {
 protected:
   /// The errors of one case, the worst of all its runs.
   struct Worst {
@@ -89,7 +88,6 @@ protected:
     size_t chosen = 0;
   };
 
-  void run(Session &session);
   std::vector<std::vector<float>> embedMedia(Session &session);
   std::vector<float> embedImage(Session &session, const std::string &file,
                                 int32_t budget);
@@ -108,17 +106,26 @@ protected:
   Worst worst;
 };
 
-std::vector<float> GoldenTest::embedImage(Session &session,
-                                          const std::string &file,
-                                          int32_t budget) {
+class GoldenBatchTest : public GoldenFixture {};
+
+class GoldenTest
+    : public GoldenFixture,
+      public testing::WithParamInterface<std::tuple<std::string, std::string>> {
+protected:
+  void run(Session &session);
+};
+
+std::vector<float> GoldenFixture::embedImage(Session &session,
+                                             const std::string &file,
+                                             int32_t budget) {
   Image image = take(readImage(golden.folder + "/" + file));
   ImagePatches patches =
       take(preprocessImage(image, model().vision()->patch_size(), budget));
   return take(session.embedImage(patches.pixels, patches.positions));
 }
 
-std::vector<float> GoldenTest::embedAudio(Session &session,
-                                          const std::string &file) {
+std::vector<float> GoldenFixture::embedAudio(Session &session,
+                                             const std::string &file) {
   const schema::Audio &audio = *model().audio();
   std::vector<float> samples =
       take(readAudio(golden.folder + "/" + file, audio.rate(), 30));
@@ -127,9 +134,9 @@ std::vector<float> GoldenTest::embedAudio(Session &session,
   return take(session.embedAudio(frames.samples));
 }
 
-void GoldenTest::compareEmbeddings(const char *name,
-                                   const std::vector<float> &found,
-                                   double &worstError) {
+void GoldenFixture::compareEmbeddings(const char *name,
+                                      const std::vector<float> &found,
+                                      double &worstError) {
   GoldenTensor expected = golden.tensor(name);
   ASSERT_FALSE(expected.values.empty()) << name;
   // The reference keeps the first rows of the first item.
@@ -140,7 +147,7 @@ void GoldenTest::compareEmbeddings(const char *name,
 }
 
 /// One entry an image, sound or frame, in the prompt's order.
-std::vector<std::vector<float>> GoldenTest::embedMedia(Session &session) {
+std::vector<std::vector<float>> GoldenFixture::embedMedia(Session &session) {
   std::vector<std::vector<float>> media;
   bool imageSeen = false, audioSeen = false;
   for (const auto &item : golden.description["media"]) {
@@ -258,6 +265,88 @@ TEST_P(GoldenTest, LogitsAndEmbeddingsAreTheReferences) {
               "logits %.2e, image %.2e, audio %.2e; %zu of %zu choices\n",
               name.c_str(), variant.c_str(), worst.prompt, worst.greedy,
               worst.image, worst.audio, worst.chosen, golden.ids.size());
+}
+
+/// All cases at once: their prompts go in side by side, whoever is through is
+/// decoded while others still read.
+TEST_F(GoldenBatchTest, BatchesAreTheReferences) {
+  auto session = take(Session::create(bundle()));
+  std::vector<GoldenCase> cases;
+  std::vector<std::vector<std::vector<float>>> media;
+  SessionOptions options{.context = 4096, .chunk = 128};
+  for (const std::string &name : GoldenCase::names()) {
+    golden = GoldenCase::load(name);
+    media.push_back(embedMedia(*session));
+    options.chunk =
+        take(requiredChunk(bundle()->program(), golden.ids, options));
+    cases.push_back(golden);
+  }
+  options.sequences = int32_t(cases.size());
+  auto engine = take(Engine::create(bundle(), options));
+  const auto vocabulary = size_t(model().vocabulary());
+
+  struct Running {
+    std::unique_ptr<Sequence> sequence;
+    PromptFeed feed;
+    size_t decoded = 0;
+  };
+  std::vector<Running> running;
+  for (size_t index = 0; index < cases.size(); ++index) {
+    auto sequence = take(engine->createSequence());
+    auto feed = take(PromptFeed::create(
+        *engine, *sequence,
+        {cases[index].ids, {media[index].begin(), media[index].end()}}));
+    running.push_back({std::move(sequence), std::move(feed)});
+  }
+  double worstError = 0;
+  for (size_t steps = 0;; ++steps) {
+    std::vector<Work> works;
+    std::vector<size_t> owners;
+    int64_t left = options.chunk;
+    // Another one is first each time, so that a block gets a whole chunk.
+    for (size_t turn = 0; turn < cases.size() && left > 0; ++turn) {
+      size_t index = (turn + steps) % cases.size();
+      Running &one = running[index];
+      Work work;
+      if (!one.feed.done()) {
+        work = one.feed.next(left);
+      } else if (one.decoded + 1 < cases[index].greedyIds.size()) {
+        work.sequence = one.sequence.get();
+        work.tokens =
+            std::span(cases[index].greedyIds).subspan(one.decoded++, 1);
+        work.generated = true;
+      }
+      if (work.tokens.empty())
+        continue;
+      left -= int64_t(work.tokens.size());
+      works.push_back(work);
+      owners.push_back(index);
+    }
+    if (works.empty())
+      break;
+    Status status = engine->step(works);
+    ASSERT_TRUE(status.ok()) << status.message();
+    for (size_t work = 0; work < works.size(); ++work) {
+      Running &one = running[owners[work]];
+      if (!works[work].generated)
+        one.feed.advance(works[work]);
+      if (works[work].logitRows == 0)
+        continue;
+      GoldenTensor greedy = cases[owners[work]].tensor("greedy_logits");
+      double error =
+          largestDifference(works[work].logits,
+                            std::span(greedy.values)
+                                .subspan(one.decoded * vocabulary, vocabulary));
+      EXPECT_LE(error, logitsBound)
+          << GoldenCase::names()[owners[work]] << " step " << one.decoded;
+      worstError = error <= worstError ? worstError : error;
+    }
+  }
+  for (size_t index = 0; index < cases.size(); ++index)
+    EXPECT_EQ(size_t(running[index].sequence->position()),
+              cases[index].ids.size() + cases[index].greedyIds.size() - 1);
+  std::printf("golden, all at once: worst error of greedy logits %.2e\n",
+              worstError);
 }
 
 /// Which variants there are to test, so that a new one is not forgotten.

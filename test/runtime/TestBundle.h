@@ -51,6 +51,8 @@ struct TestCache {
 struct TestKernel {
   std::string symbol;
   schema::Extent tiles, tileWork, scratch;
+  /// None: written as absent.
+  std::vector<uint64_t> tokenBytes = {};
 };
 
 struct TestDispatch {
@@ -176,13 +178,22 @@ inline TestProgram makeProgram(Bytes code = readFile(LAPIDARY_TEST_KERNELS),
   TestTarget target;
   target.variants = {{"impossible", {"no-such-feature"}, 1},
                      {"plain", {"64bit"}, 1}};
-  target.kernels = {{"lap_test_store", perToken, {8, 0}, none},
-                    {"lap_test_attend", perToken, {100000, 0}, {64, 0}},
-                    {"lap_test_decode", one, {100, 0}, {64, 0}},
-                    {"lap_test_logits", perToken, {5000, 0}, none},
-                    {"lap_test_image", perToken, {30000, 0}, none},
-                    {"lap_test_audio", perToken, {10, 0}, none},
-                    {"lap_test_tiles", {0, 100}, {1000, 0}, {64, 3}}};
+  target.kernels = {
+      {"lap_test_store",
+       perToken,
+       {8, 0},
+       none,
+       {4, 4, 0, 0, 0, 0, hidden * 4}},
+      {"lap_test_attend",
+       perToken,
+       {100000, 0},
+       {64, 0},
+       {hidden * 4, 4, 0, 0, hidden * 4}},
+      {"lap_test_decode", one, {100, 0}, {64, 0}, {0, 0, 0, 0, 0}},
+      {"lap_test_logits", perToken, {5000, 0}, none},
+      {"lap_test_image", perToken, {30000, 0}, none},
+      {"lap_test_audio", perToken, {10, 0}, none},
+      {"lap_test_tiles", {0, 100}, {1000, 0}, {64, 3}}};
   target.entries = {
       {"prefill",
        prefillMax,
@@ -286,7 +297,8 @@ inline Bytes writeProgram(const TestProgram &p) {
     std::vector<flatbuffers::Offset<schema::Kernel>> kernels;
     for (const TestKernel &k : t.kernels)
       kernels.push_back(schema::CreateKernelDirect(
-          b, k.symbol.c_str(), &k.tiles, &k.tileWork, &k.scratch));
+          b, k.symbol.c_str(), &k.tiles, &k.tileWork, &k.scratch,
+          k.tokenBytes.empty() ? nullptr : &k.tokenBytes));
     std::vector<flatbuffers::Offset<schema::EntryPoint>> entries;
     for (const TestEntry &e : t.entries) {
       std::vector<flatbuffers::Offset<schema::Dispatch>> dispatches;

@@ -3,7 +3,7 @@
 #include "tools/lapidary/SvgPlot.h"
 
 #include "test/TemporaryFolder.h"
-#include "tools/lapidary/ReplacingFile.h"
+#include "runtime/core/ReplacingFile.h"
 
 #include <gmock/gmock.h>
 

@@ -1,9 +1,12 @@
 // Media are read before anything is computed, so that a bad file costs no time.
 #include "tools/lapidary/Conversation.h"
 
+#include "frontends/formats/Json.h"
 #include "runtime/media/Audio.h"
 #include "runtime/media/ImagePreprocess.h"
 #include "runtime/media/Video.h"
+
+#include <set>
 
 namespace lapidary::cli {
 
@@ -32,7 +35,9 @@ PreparedPrompt::Item takeItem(ImagePatches &&patches) {
 
 Status loadImage(const schema::Vision &vision, const MediaFile &file,
                  LoadedMedia &loaded) {
-  const Image image = LAPIDARY_TRY(readImage(file.path));
+  const Image image =
+      LAPIDARY_TRY(file.bytes.empty() ? readImage(file.path)
+                                      : decodeImage(file.bytes, file.path));
   const int32_t budget =
       file.imageTokens > 0 ? file.imageTokens : vision.max_soft_tokens();
   ImagePatches patches =
@@ -47,8 +52,10 @@ Status loadAudio(const schema::Audio &audio, const MediaFile &file,
   const double longest = static_cast<double>(audio.max_tokens()) *
                          audio.samples_per_token() /
                          static_cast<double>(audio.rate());
-  const std::vector<float> samples =
-      LAPIDARY_TRY(readAudio(file.path, audio.rate(), longest));
+  const std::vector<float> samples = LAPIDARY_TRY(
+      file.bytes.empty()
+          ? readAudio(file.path, audio.rate(), longest)
+          : decodeAudio(file.bytes, file.path, audio.rate(), longest));
   AudioFrames frames = LAPIDARY_TRY(
       preprocessAudio(samples, audio.samples_per_token(), audio.max_tokens()));
   loaded.tokens.push_back({MediaKind::Audio, frames.count, {}});
@@ -126,6 +133,51 @@ GenerateInput PreparedPrompt::input() const {
   for (const Item &item : items)
     input.media.push_back({item.pixels, item.positions, item.frames, {}});
   return input;
+}
+
+Result<std::string> renderConversation(const std::string &text,
+                                       const std::string &origin) {
+  Result<nlohmann::json> parsed = parseJson(text, origin, maxMessagesDepth);
+  if (!parsed.ok() || !parsed->is_object() || !parsed->contains("messages")) {
+    return invalidData(
+        origin +
+        " is no JSON object with \"messages\", such as "
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}" +
+        (parsed.ok() ? "" : "\n" + parsed.status().message()));
+  }
+  nlohmann::json &json = *parsed;
+  // Beside them, what a reference case says of the answer it expects.
+  const std::set<std::string, std::less<>> known = {
+      "messages",    "options",          "tools",     "media",
+      "prompt",      "input_ids",        "draft_ids", "greedy_ids",
+      "greedy_text", "mm_token_type_ids"};
+  for (const auto &item : json.items()) {
+    if (!known.contains(item.key()))
+      return unsupported(origin +
+                         ": expected \"messages\", \"options\" and "
+                         "\"tools\", found \"" +
+                         item.key().substr(0, 100) + "\"");
+  }
+  return renderMessages(json, origin);
+}
+
+Result<std::string> renderMessages(nlohmann::json &json,
+                                   const std::string &origin) {
+  nlohmann::json options = nlohmann::json::object();
+  if (json.contains("options"))
+    options = std::move(json["options"]);
+  // OpenAI's API has the tools beside the messages.
+  if (json.contains("tools")) {
+    if (options.is_null())
+      options = nlohmann::json::object();
+    if (options.is_object()) {
+      if (options.contains("tools"))
+        return invalidData(origin + ": expected \"tools\" once, found them "
+                                    "beside \"messages\" and in \"options\"");
+      options["tools"] = std::move(json["tools"]);
+    }
+  }
+  return renderPrompt(json["messages"], options);
 }
 
 nlohmann::json makeMessages(const std::string &system, const std::string &text,

@@ -18,6 +18,7 @@ namespace lapidary::cli {
 /// A file as the command line names it.
 struct MediaFile {
   MediaKind kind;
+  /// Relative, or only a name for messages where there are `bytes`.
   std::string path;
   /// An image's budget of soft tokens; 0: the checkpoint's.
   int32_t imageTokens = 0;
@@ -25,6 +26,8 @@ struct MediaFile {
   /// many of them are a second.
   std::vector<std::string> frames = {};
   double frameRate = 1;
+  /// An image's or a sound's file, where it is not at `path`.
+  std::vector<uint8_t> bytes = {};
 };
 
 /// "image", "audio" or "video".
@@ -51,6 +54,17 @@ struct PreparedPrompt {
 /// A chat of one turn: the media, then the text.
 nlohmann::json makeMessages(const std::string &system, const std::string &text,
                             const std::vector<MediaFile> &media);
+
+/// Nesting that a conversation may have, tools' schemas included.
+inline constexpr int maxMessagesDepth = 128;
+/// The prompt of a text {"messages": [...], "options": {...}, "tools": [...]};
+/// `origin` begins error messages.
+Result<std::string> renderConversation(const std::string &text,
+                                       const std::string &origin);
+/// The prompt of an object's messages, options and tools; other fields are the
+/// caller's. Takes them out of it.
+Result<std::string> renderMessages(nlohmann::json &object,
+                                   const std::string &origin);
 
 /// Reads the media (an error names the file, and the modality where the model
 /// lacks it), puts them into the prompt's placeholders in order, and tokenizes.

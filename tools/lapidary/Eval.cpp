@@ -7,7 +7,7 @@
 #include "tools/lapidary/EvalReport.h"
 #include "tools/lapidary/EvalTasks.h"
 #include "tools/lapidary/EvalText.h"
-#include "tools/lapidary/ReplacingFile.h"
+#include "runtime/core/ReplacingFile.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <cstdio>

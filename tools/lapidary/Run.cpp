@@ -1,6 +1,5 @@
 // `lapidary run`: one prompt, one answer. The answer streams to stdout, or is
 // one JSON object; everything else goes to stderr.
-#include "frontends/formats/Json.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
@@ -8,8 +7,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
-#include <random>
-#include <set>
 
 namespace lapidary::cli {
 
@@ -17,8 +14,6 @@ namespace {
 
 /// A prompt beyond this is no prompt for any context there is.
 constexpr uint64_t inputLimit = uint64_t(64) << 20;
-/// Nesting that a conversation may have, tools' schemas included.
-constexpr int maxMessagesDepth = 128;
 
 struct Timings {
   double load = 0;
@@ -27,48 +22,6 @@ struct Timings {
   double total = 0;
 };
 
-/// The prompt of a --messages file.
-Result<std::string> renderConversation(const std::string &text,
-                                       const std::string &name) {
-  const std::string origin = "'" + name + "'";
-  Result<nlohmann::json> parsed = parseJson(text, origin, maxMessagesDepth);
-  if (!parsed.ok() || !parsed->is_object() || !parsed->contains("messages")) {
-    return invalidData(
-        origin +
-        " is no JSON object with \"messages\", such as "
-        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}" +
-        (parsed.ok() ? "" : "\n" + parsed.status().message()));
-  }
-  nlohmann::json &json = *parsed;
-  // Beside them, what a reference case says of the answer it expects.
-  const std::set<std::string, std::less<>> known = {
-      "messages",    "options",          "tools",     "media",
-      "prompt",      "input_ids",        "draft_ids", "greedy_ids",
-      "greedy_text", "mm_token_type_ids"};
-  for (const auto &item : json.items()) {
-    if (!known.contains(item.key()))
-      return unsupported(origin +
-                         ": expected \"messages\", \"options\" and "
-                         "\"tools\", found \"" +
-                         item.key().substr(0, 100) + "\"");
-  }
-  nlohmann::json options = nlohmann::json::object();
-  if (json.contains("options"))
-    options = std::move(json["options"]);
-  // OpenAI's API has the tools beside the messages.
-  if (json.contains("tools")) {
-    if (options.is_null())
-      options = nlohmann::json::object();
-    if (options.is_object()) {
-      if (options.contains("tools"))
-        return invalidData(origin + ": expected \"tools\" once, found them "
-                                    "beside \"messages\" and in \"options\"");
-      options["tools"] = std::move(json["tools"]);
-    }
-  }
-  return renderPrompt(json["messages"], options);
-}
-
 /// The text before media are put into it.
 Result<std::string> readPrompt(const RunOptions &options) {
   if (!options.messages.empty()) {
@@ -76,7 +29,7 @@ Result<std::string> readPrompt(const RunOptions &options) {
         options.messages == "-"
             ? LAPIDARY_TRY(readInput(inputLimit))
             : LAPIDARY_TRY(cli::readTextFile(options.messages, inputLimit));
-    return renderConversation(text, options.messages);
+    return renderConversation(text, "'" + options.messages + "'");
   }
   const std::string text = options.prompt == "-"
                                ? LAPIDARY_TRY(readInput(inputLimit))
@@ -120,30 +73,6 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
   return session;
 }
 
-GenerateOptions generateOptions(const RunOptions &options,
-                                const schema::Model &model) {
-  GenerateOptions generate;
-  generate.maxTokens = options.maxTokens;
-  generate.logprobs = options.logprobs;
-  generate.specialTokens = options.special;
-  generate.sampling = suggestedSampling(model);
-  if (options.temperature)
-    generate.sampling.temperature = *options.temperature;
-  else if ((options.topK || options.topP) && generate.sampling.temperature == 0)
-    generate.sampling.temperature = 1;
-  if (options.topK)
-    generate.sampling.topK = *options.topK;
-  if (options.topP)
-    generate.sampling.topP = *options.topP;
-  if (options.seed) {
-    generate.sampling.seed = *options.seed;
-  } else {
-    std::random_device device;
-    generate.sampling.seed = (uint64_t(device()) << 32) | device();
-  }
-  return generate;
-}
-
 double rate(size_t tokens, double seconds) {
   return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
@@ -163,6 +92,7 @@ Status printJson(const GenerateResult &result, const Timings &timings) {
   }
   return writeJson({{"prompt_tokens", result.promptIds.size()},
                     {"prompt_ids", result.promptIds},
+                    {"reused_tokens", result.reusedTokens},
                     {"ids", result.ids},
                     {"text", result.text},
                     {"logprobs", logprobs},
@@ -176,7 +106,9 @@ Status printJson(const GenerateResult &result, const Timings &timings) {
                       {"decode_s", result.decodeSeconds},
                       {"total_s", timings.total},
                       {"prefill_tokens_per_second",
-                       rate(result.promptIds.size(), result.prefillSeconds)},
+                       rate(result.promptIds.size() -
+                                static_cast<size_t>(result.reusedTokens),
+                            result.prefillSeconds)},
                       {"decode_tokens_per_second",
                        rate(decodedTokens(result), result.decodeSeconds)}}}},
                    -1);
@@ -185,12 +117,17 @@ Status printJson(const GenerateResult &result, const Timings &timings) {
 void printStatistics(const GenerateResult &result, const Timings &timings) {
   if (!isInteractive())
     return;
+  const auto reused = static_cast<size_t>(result.reusedTokens);
   std::fprintf(
       stderr,
-      "[%zu prompt tokens, %.1f/s; %zu tokens, %.1f/s; %.2f s in all]\n",
+      "[%zu prompt tokens%s, %.1f/s; %zu tokens, %.1f/s; %.2f s in all]\n",
       result.promptIds.size(),
-      rate(result.promptIds.size(), result.prefillSeconds), result.ids.size(),
-      rate(decodedTokens(result), result.decodeSeconds), timings.total);
+      reused > 0
+          ? (" of which " + std::to_string(reused) + " were known").c_str()
+          : "",
+      rate(result.promptIds.size() - reused, result.prefillSeconds),
+      result.ids.size(), rate(decodedTokens(result), result.decodeSeconds),
+      timings.total);
 }
 
 Result<int> answer(const RunOptions &options) {
@@ -217,11 +154,17 @@ Result<int> answer(const RunOptions &options) {
   const auto session = LAPIDARY_TRY(Session::create(bundle, sessionOptions));
   timings.load += now() - mark;
 
+  if (!options.state.empty()) {
+    const Status loaded = session->load(options.state);
+    if (!loaded.ok() && loaded.getCode() != StatusCode::NotFound)
+      return loaded;
+  }
+
   mark = now();
   LAPIDARY_TRY(verifyWeights(*bundle));
   timings.verify = now() - mark;
 
-  GenerateOptions generateWith = generateOptions(options, model);
+  GenerateOptions generateWith = makeGenerateOptions(options, model);
   generateWith.cancel = &cancel;
   Status written;
   bool endsLine = false;
@@ -235,11 +178,15 @@ Result<int> answer(const RunOptions &options) {
     written = writeOutput(part);
     return written.ok();
   };
+  GenerateInput input = prompt.input();
+  input.whole = true;
   const Result<GenerateResult> result =
-      generate(*session, tokenizer, prompt.input(), generateWith);
+      generate(*session, tokenizer, input, generateWith);
   reading.clear();
   if (!result.ok())
     return result.status();
+  if (!options.state.empty())
+    LAPIDARY_TRY(session->sequence().save(options.state));
   timings.total = now() - start;
   if (written.ok())
     written = options.json ? printJson(*result, timings)

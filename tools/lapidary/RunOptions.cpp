@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <filesystem>
+#include <random>
 
 namespace lapidary::cli {
 
@@ -129,6 +130,26 @@ void addMediaOptions(CLI::App &command, RunOptions &options) {
       ->group(group);
 }
 
+void addOutputOptions(CLI::App &command, RunOptions &options) {
+  CLI::Option *json = command.add_flag(
+      "--json", options.json,
+      "Print one JSON object at the end: prompt_tokens, prompt_ids, "
+      "reused_tokens, ids, text, "
+      "logprobs, finish_reason, timings");
+  command
+      .add_option("--logprobs", options.logprobs,
+                  "With --json: for each token of the answer, the N likeliest "
+                  "tokens and their log-probabilities")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1024))
+      ->needs(json);
+  command.add_flag(
+      "--special", options.special,
+      "Show special tokens in the text: turns, tool calls, channels");
+}
+
+} // namespace
+
 void addSamplingOptions(CLI::App &command, RunOptions &options) {
   const char *group =
       "Answer (sampled as the checkpoint suggests, unless these say otherwise)";
@@ -175,24 +196,29 @@ void addSamplingOptions(CLI::App &command, RunOptions &options) {
       ->group(group);
 }
 
-void addOutputOptions(CLI::App &command, RunOptions &options) {
-  CLI::Option *json = command.add_flag(
-      "--json", options.json,
-      "Print one JSON object at the end: prompt_tokens, prompt_ids, ids, text, "
-      "logprobs, finish_reason, timings");
-  command
-      .add_option("--logprobs", options.logprobs,
-                  "With --json: for each token of the answer, the N likeliest "
-                  "tokens and their log-probabilities")
-      ->type_name("N")
-      ->check(CLI::Range(1, 1024))
-      ->needs(json);
-  command.add_flag(
-      "--special", options.special,
-      "Show special tokens in the text: turns, tool calls, channels");
+GenerateOptions makeGenerateOptions(const RunOptions &options,
+                                    const schema::Model &model) {
+  GenerateOptions generate;
+  generate.maxTokens = options.maxTokens;
+  generate.logprobs = options.logprobs;
+  generate.specialTokens = options.special;
+  generate.sampling = suggestedSampling(model);
+  if (options.temperature)
+    generate.sampling.temperature = *options.temperature;
+  else if ((options.topK || options.topP) && generate.sampling.temperature == 0)
+    generate.sampling.temperature = 1;
+  if (options.topK)
+    generate.sampling.topK = *options.topK;
+  if (options.topP)
+    generate.sampling.topP = *options.topP;
+  if (options.seed) {
+    generate.sampling.seed = *options.seed;
+  } else {
+    std::random_device device;
+    generate.sampling.seed = (uint64_t(device()) << 32) | device();
+  }
+  return generate;
 }
-
-} // namespace
 
 void addRunOptions(CLI::App &command, RunOptions &options) {
   addBundleArgument(command, options.bundle);
@@ -205,6 +231,13 @@ void addRunOptions(CLI::App &command, RunOptions &options) {
                    "given the model's longest, or what "
                    "fits into memory");
   addThreadsOption(command, options.threads);
+  command
+      .add_option("--state", options.state,
+                  "Keep what was read and answered in FILE: a next prompt that "
+                  "begins alike, media included, reads only the rest. The file "
+                  "is made if it is not there, and is good for this bundle "
+                  "only; it never changes an answer")
+      ->type_name("FILE");
   command.footer(
       "The answer streams to stdout, everything else goes to stderr. Exit "
       "codes: 0, 1 (failed), 2 (usage), "

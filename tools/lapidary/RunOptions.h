@@ -31,12 +31,20 @@ struct RunOptions {
   int32_t logprobs = 0;
   bool special = false;
   bool json = false;
+  std::string state;
 
   /// As CLI11 collects them: files of each kind, and the budget for images
   /// without one of their own.
   std::vector<std::string> images, sounds, videos;
   int32_t imageTokens = 0;
 };
+
+/// How answers are chosen, and how long they may be.
+void addSamplingOptions(CLI::App &command, RunOptions &options);
+/// What those options come to for a model; a seed is chosen where there is
+/// none.
+GenerateOptions makeGenerateOptions(const RunOptions &options,
+                                    const schema::Model &model);
 
 void addRunOptions(CLI::App &command, RunOptions &options);
 

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 
 namespace lapidary {
 namespace {
@@ -82,18 +81,16 @@ CpuDevice::create(std::shared_ptr<const Bundle> bundle,
 Status CpuDevice::allocate(const DeviceOptions &options) {
   const schema::Program &root = bundle->program();
   DeviceMemory memory = LAPIDARY_TRY(planDeviceMemory(root, *program, options));
-  caches =
-      LAPIDARY_TRY(ReservedMemory::reserve(memory.caches, "the KV caches"));
   arena = LAPIDARY_TRY(ReservedMemory::reserve(memory.arena, "the arena"));
   scratch = LAPIDARY_TRY(
       ReservedMemory::reserve(memory.scratch, "the kernels' scratch"));
   scratchStride = memory.scratch / static_cast<uint64_t>(threads);
-  uint64_t offset = 0;
-  for (const schema::Cache *cache : *root.caches()) {
-    cacheOffsets.push_back(offset);
-    offset += cacheBytes(*cache, options.context, options.chunk);
-  }
+  cacheLayout = layOutCaches(root, options);
   return {};
+}
+
+Result<std::unique_ptr<SequenceCaches>> CpuDevice::createCaches() {
+  return CpuCaches::create(cacheLayout);
 }
 
 Status CpuDevice::loadCode() {
@@ -103,32 +100,28 @@ Status CpuDevice::loadCode() {
   std::vector<KernelFunction> functions;
   for (const schema::Kernel *kernel : *program->kernels())
     functions.push_back(LAPIDARY_TRY(code->find(kernel->symbol()->c_str())));
-  std::vector<uint8_t *> bases;
-  for (uint64_t offset : cacheOffsets)
-    bases.push_back(caches.data() + offset);
   for (const schema::EntryPoint *entry : *program->entries())
-    LAPIDARY_TRY(loadEntry(*entry, functions, bases));
+    LAPIDARY_TRY(loadEntry(*entry, functions));
   return {};
 }
 
 Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
-                            const std::vector<KernelFunction> &functions,
-                            const std::vector<uint8_t *> &cacheBases) {
+                            const std::vector<KernelFunction> &functions) {
   LoadedEntry loaded;
   for (const schema::Dispatch *dispatch : *entry.dispatches()) {
     const schema::Kernel &kernel = *program->kernels()->Get(dispatch->kernel());
-    loaded.dispatches.push_back(
-        {functions[dispatch->kernel()], *kernel.tiles(), *kernel.tile_work(),
-         kernel.scratch()->per_token() > 0,
-         static_cast<uint32_t>(loaded.operands.size())});
+    bool hasCaches = false;
+    auto first = static_cast<uint32_t>(loaded.operands.size());
     for (const schema::BufferRef *operand : *dispatch->operands()) {
       void *pointer = nullptr;
       switch (operand->kind()) {
+      case schema::BufferKind::Cache:
+        hasCaches = loaded.hasCaches = true;
+        [[fallthrough]];
       case schema::BufferKind::Input:
       case schema::BufferKind::Output:
         loaded.late.push_back({static_cast<uint32_t>(loaded.operands.size()),
-                               operand->index(),
-                               operand->kind() == schema::BufferKind::Output});
+                               operand->index(), operand->kind()});
         break;
       case schema::BufferKind::Arena:
         pointer = arena.data() + operand->offset();
@@ -140,20 +133,16 @@ Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
         pointer = const_cast<uint8_t *>(bundle->segment(segment).data());
         break;
       }
-      case schema::BufferKind::Cache:
-        pointer = cacheBases[operand->index()];
-        break;
       }
       loaded.operands.push_back(pointer);
     }
+    loaded.dispatches.push_back(
+        {functions[dispatch->kernel()], *kernel.tiles(), *kernel.tile_work(),
+         kernel.scratch()->per_token() > 0, first, dispatch->operands()->size(),
+         hasCaches ? kernel.token_bytes() : nullptr});
   }
   entries.push_back(std::move(loaded));
   return {};
-}
-
-void CpuDevice::touchCaches() {
-  if (caches.size() != 0)
-    std::memset(caches.data(), 0, caches.size());
 }
 
 std::string CpuDevice::description() const {
@@ -162,68 +151,139 @@ std::string CpuDevice::description() const {
                 threads == 1 ? " thread)" : " threads)");
 }
 
-Status CpuDevice::run(uint32_t entry, const Step &step,
+Status CpuDevice::checkSteps(const LoadedEntry &loaded,
+                             const schema::EntryPoint &description,
+                             std::span<const Step> steps) const {
+  int64_t tokens = 0;
+  for (const Step &step : steps) {
+    if (step.tokens < 1 || step.tokens > description.max_tokens() - tokens ||
+        step.past < 0 || (loaded.hasCaches && !step.caches))
+      return internalError(
+          concat("entry point \"", description.name()->string_view(),
+                 "\" cannot run ", step.tokens, " tokens after ", tokens,
+                 " others and ", step.past, " positions",
+                 loaded.hasCaches && !step.caches ? " without caches" : ""));
+    tokens += step.tokens;
+  }
+  if (tokens == 0)
+    return internalError("a step has no tokens");
+  // Scratch and rings are sized for prefill steps of at most the chunk.
+  std::string_view name = description.name()->string_view();
+  if ((name == "prefill" || name == "extend") && tokens > chunk)
+    return internalError(concat("a prefill step of ", tokens,
+                                " tokens is longer than the chunk of ", chunk));
+  return {};
+}
+
+Status CpuDevice::run(uint32_t entry, std::span<const Step> steps,
                       std::span<const void *const> inputs,
                       std::span<void *const> outputs,
                       const std::atomic<bool> *cancel) {
   if (entry >= entries.size())
     return internalError(concat("there is no entry point ", entry));
   const schema::EntryPoint &description = *program->entries()->Get(entry);
-  if (step.tokens < 1 || step.tokens > description.max_tokens() ||
-      step.past < 0 || inputs.size() != description.inputs()->size() ||
+  if (inputs.size() != description.inputs()->size() ||
       outputs.size() != description.outputs()->size())
-    return internalError(
-        concat("entry point \"", description.name()->string_view(),
-               "\" cannot run ", step.tokens, " tokens with ", inputs.size(),
-               " inputs and ", outputs.size(), " outputs"));
-  // Scratch and rings are sized for prefill steps of at most the chunk.
-  std::string_view name = description.name()->string_view();
-  if ((name == "prefill" || name == "extend") && step.tokens > chunk)
-    return internalError(concat("a prefill step of ", step.tokens,
-                                " tokens is longer than the chunk of ", chunk));
+    return internalError(concat("entry point \"",
+                                description.name()->string_view(),
+                                "\" cannot run with ", inputs.size(),
+                                " inputs and ", outputs.size(), " outputs"));
   LoadedEntry &loaded = entries[entry];
+  LAPIDARY_TRY(checkSteps(loaded, description, steps));
   for (const LateOperand &late : loaded.late)
     loaded.operands[late.operand] =
-        late.output ? outputs[late.index]
-                    : const_cast<void *>(inputs[late.index]);
+        late.kind == schema::BufferKind::Output ? outputs[late.index]
+        : late.kind == schema::BufferKind::Input
+            ? const_cast<void *>(inputs[late.index])
+            : static_cast<CpuCaches *>(steps[0].caches)->base(late.index);
 
-  const int64_t sizes[3] = {step.tokens, step.past, chunk};
+  Call whole{.operands = nullptr, .sizes = {0, 0, chunk}, .tiles = 0};
+  for (const Step &step : steps)
+    whole.sizes[0] += step.tokens;
+  if (steps.size() == 1)
+    whole.sizes[1] = steps[0].past;
   for (const LoadedDispatch &dispatch : loaded.dispatches) {
     if (cancel && cancel->load(std::memory_order_relaxed))
       return cancelled(
           concat("\"", description.name()->string_view(), "\" was cancelled"));
-    runDispatch(dispatch, loaded.operands.data() + dispatch.firstOperand, sizes,
-                entry);
+    if (dispatch.tokenBytes && steps.size() > 1) {
+      runDispatch(entry, dispatch, splitBySequence(loaded, dispatch, steps));
+      continue;
+    }
+    whole.operands = loaded.operands.data() + dispatch.firstOperand;
+    whole.tiles = at(dispatch.tiles, whole.sizes[0]);
+    runDispatch(entry, dispatch, {&whole, 1});
   }
   return {};
 }
 
-void CpuDevice::runDispatch(const LoadedDispatch &dispatch,
-                            void *const *operands, const int64_t *sizes,
-                            uint32_t entry) {
-  int64_t tiles = at(dispatch.tiles, sizes[0]);
-  int64_t work = std::max<int64_t>(at(dispatch.tileWork, sizes[0]), 1);
-  int64_t calls =
+std::span<const CpuDevice::Call>
+CpuDevice::splitBySequence(const LoadedEntry &entry,
+                           const LoadedDispatch &dispatch,
+                           std::span<const Step> steps) {
+  sequenceOperands.resize(
+      std::max(sequenceOperands.size(), steps.size() * dispatch.operands));
+  sequenceCalls.clear();
+  void **next = sequenceOperands.data();
+  uint64_t token = 0;
+  for (const Step &step : steps) {
+    sequenceCalls.push_back({.operands = next,
+                             .sizes = {step.tokens, step.past, chunk},
+                             .tiles = at(dispatch.tiles, step.tokens)});
+    for (uint32_t index = 0; index < dispatch.operands; ++index)
+      *next++ = static_cast<uint8_t *>(
+                    entry.operands[dispatch.firstOperand + index]) +
+                token * dispatch.tokenBytes->Get(index);
+    token += static_cast<uint64_t>(step.tokens);
+  }
+  for (const LateOperand &late : entry.late)
+    if (late.kind == schema::BufferKind::Cache &&
+        late.operand - dispatch.firstOperand < dispatch.operands)
+      for (size_t index = 0; index < steps.size(); ++index)
+        sequenceOperands[index * dispatch.operands + late.operand -
+                         dispatch.firstOperand] =
+            static_cast<CpuCaches *>(steps[index].caches)->base(late.index);
+  return sequenceCalls;
+}
+
+void CpuDevice::runDispatch(uint32_t entry, const LoadedDispatch &dispatch,
+                            std::span<const Call> calls) {
+  int64_t tiles = 0, tokens = 0;
+  for (const Call &call : calls) {
+    tiles += call.tiles;
+    tokens += call.sizes[0];
+  }
+  int64_t work = std::max<int64_t>(at(dispatch.tileWork, calls[0].sizes[0]), 1);
+  int64_t most =
       threads * (dispatch.packs ? packingCallsPerThread : callsPerThread);
-  int64_t grain = std::max((leastCallWork - 1) / work + 1, tiles / calls);
-  auto call = [&](int32_t worker, int64_t begin, int64_t end) {
-    dispatch.function(operands, sizes, scratch.data() + scratchStride * worker,
-                      begin, end);
+  int64_t grain = std::max((leastCallWork - 1) / work + 1, tiles / most);
+  // The tiles of all calls are one range.
+  auto runTiles = [&](int32_t worker, int64_t begin, int64_t end) {
+    void *own = scratch.data() + scratchStride * static_cast<uint64_t>(worker);
+    for (const Call &call : calls) {
+      if (begin < call.tiles)
+        dispatch.function(call.operands, call.sizes, own, begin,
+                          std::min(end, call.tiles));
+      begin = std::max<int64_t>(begin - call.tiles, 0);
+      end -= call.tiles;
+      if (end <= 0)
+        return;
+    }
   };
   if (!profile)
-    return workers->run(tiles, grain, call);
+    return workers->run(tiles, grain, runTiles);
 
   auto index =
       static_cast<uint32_t>(&dispatch - entries[entry].dispatches.data());
   int64_t start = Profile::now();
   workers->run(tiles, grain, [&](int32_t worker, int64_t begin, int64_t end) {
     int64_t callStart = Profile::now();
-    call(worker, begin, end);
-    Profile::add(profile->calls[worker], {entry, index, sizes[0], begin, end,
-                                          callStart, Profile::now()});
+    runTiles(worker, begin, end);
+    Profile::add(profile->calls[worker],
+                 {entry, index, tokens, begin, end, callStart, Profile::now()});
   });
-  Profile::add(profile->dispatches, {entry, index, sizes[0], sizes[1], tiles,
-                                     start, Profile::now()});
+  Profile::add(profile->dispatches, {entry, index, tokens, calls[0].sizes[1],
+                                     tiles, start, Profile::now()});
 }
 
 } // namespace lapidary

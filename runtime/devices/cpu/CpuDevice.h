@@ -7,6 +7,7 @@
 #include "runtime/core/Workers.h"
 #include "runtime/devices/Device.h"
 #include "runtime/devices/cpu/CodeObject.h"
+#include "runtime/devices/cpu/CpuCaches.h"
 
 #include <optional>
 
@@ -22,12 +23,11 @@ public:
 
   const schema::Target &target() const override { return *program; }
   std::string description() const override;
-  Status run(uint32_t entry, const Step &step,
+  Result<std::unique_ptr<SequenceCaches>> createCaches() override;
+  Status run(uint32_t entry, std::span<const Step> steps,
              std::span<const void *const> inputs,
              std::span<void *const> outputs,
              const std::atomic<bool> *cancel) override;
-  void clearCaches() override { caches.release(); }
-  void touchCaches() override;
   void setProfile(Profile *to) override { profile = to; }
 
 private:
@@ -36,36 +36,55 @@ private:
     schema::Extent tiles, tileWork;
     /// Each call packs the step's input into its scratch memory.
     bool packs;
-    /// Into LoadedEntry::operands.
-    uint32_t firstOperand;
+    /// Into LoadedEntry::operands, and how many.
+    uint32_t firstOperand, operands;
+    /// Kernel.token_bytes; nothing where the kernel has no caches.
+    const flatbuffers::Vector<uint64_t> *tokenBytes;
   };
   /// An operand that is known only at run time.
   struct LateOperand {
     uint32_t operand, index;
-    bool output;
+    schema::BufferKind kind;
   };
   struct LoadedEntry {
     std::vector<LoadedDispatch> dispatches;
     std::vector<void *> operands;
     std::vector<LateOperand> late;
+    bool hasCaches = false;
+  };
+  /// A dispatch's work for the whole step, or for one sequence of it.
+  struct Call {
+    void *const *operands;
+    int64_t sizes[3];
+    int64_t tiles;
   };
 
   CpuDevice() = default;
   Status allocate(const DeviceOptions &options);
   Status loadCode();
   Status loadEntry(const schema::EntryPoint &entry,
-                   const std::vector<KernelFunction> &functions,
-                   const std::vector<uint8_t *> &cacheBases);
-  void runDispatch(const LoadedDispatch &dispatch, void *const *operands,
-                   const int64_t *sizes, uint32_t entry);
+                   const std::vector<KernelFunction> &functions);
+  Status checkSteps(const LoadedEntry &loaded,
+                    const schema::EntryPoint &description,
+                    std::span<const Step> steps) const;
+  /// A call for each sequence, with operands of its own.
+  std::span<const Call> splitBySequence(const LoadedEntry &entry,
+                                        const LoadedDispatch &dispatch,
+                                        std::span<const Step> steps);
+  void runDispatch(uint32_t entry, const LoadedDispatch &dispatch,
+                   std::span<const Call> calls);
 
   std::shared_ptr<const Bundle> bundle;
   const schema::Target *program = nullptr;
   const schema::Variant *variant = nullptr;
   std::optional<CodeObject> code;
   std::vector<LoadedEntry> entries;
-  ReservedMemory caches, arena, scratch;
-  std::vector<uint64_t> cacheOffsets;
+  ReservedMemory arena, scratch;
+  CpuCacheLayout cacheLayout;
+  /// Of splitBySequence; kept so that a step allocates nothing once they are
+  /// as large as it needs.
+  std::vector<Call> sequenceCalls;
+  std::vector<void *> sequenceOperands;
   uint64_t scratchStride = 0;
   int64_t chunk = 0;
   int32_t threads = 1;

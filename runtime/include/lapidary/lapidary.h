@@ -113,6 +113,9 @@ typedef struct lapidary_session_options {
   int32_t threads;
   /* NULL: "cpu". */
   const char *device;
+  /* Bytes to remember earlier positions in, so that the session can go back to
+   * them where sliding layers have forgotten them; never exceeded. 0: none. */
+  uint64_t snapshot_memory;
 } lapidary_session_options;
 
 /* `options` may be NULL. LAPIDARY_OUT_OF_MEMORY, before anything is allocated,
@@ -156,6 +159,22 @@ LAPIDARY_API lapidary_status lapidary_session_logits(
 LAPIDARY_API int64_t lapidary_session_position(const lapidary_session *session);
 /* Forgets all tokens. */
 LAPIDARY_API lapidary_status lapidary_session_reset(lapidary_session *session);
+/* Goes back to `position`, or to the nearest before it that can be reached: an
+ * image is not cut, and what sliding layers have forgotten is reached by
+ * snapshots only. `*reached`, unless NULL, becomes the new position. */
+LAPIDARY_API lapidary_status lapidary_session_go_back(lapidary_session *session,
+                                                      int64_t position,
+                                                      int64_t *reached);
+/* Writes the session's tokens and caches to a file, which appears when all of
+ * it is written. */
+LAPIDARY_API lapidary_status
+lapidary_session_save(const lapidary_session *session, const char *path);
+/* Replaces the session's state by a file's. LAPIDARY_NOT_FOUND where there is
+ * none, LAPIDARY_INVALID_DATA for a file that is damaged or of something else,
+ * LAPIDARY_INVALID_ARGUMENT for one of another bundle or beyond the context;
+ * the session is empty then. */
+LAPIDARY_API lapidary_status lapidary_session_load(lapidary_session *session,
+                                                   const char *path);
 /* Stops the call that the session is in, or else its next one, soon, with
  * LAPIDARY_CANCELLED. From any thread, and from a signal handler. */
 LAPIDARY_API void lapidary_session_cancel(lapidary_session *session);
@@ -177,6 +196,10 @@ typedef struct lapidary_generate_options {
    * returns 0 to stop. May be NULL. */
   int (*on_text)(void *user, const char *text, size_t bytes);
   void *user;
+  /* Not 0: the tokens are the whole conversation and not what follows the
+   * session's. What the session has in common with it, media included, is kept
+   * and not computed again; the rest of its state is dropped. */
+  int32_t whole;
 } lapidary_generate_options;
 
 typedef enum lapidary_finish {
@@ -194,6 +217,8 @@ typedef struct lapidary_generate_result {
   size_t count;
   lapidary_finish finish;
   double prefill_seconds, decode_seconds;
+  /* With `whole`: tokens of the prompt that the session had already. */
+  size_t reused;
 } lapidary_generate_result;
 
 /* Prefills the tokens and answers them. The first `capacity` ids of the answer

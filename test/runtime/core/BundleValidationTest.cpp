@@ -172,6 +172,16 @@ const Broken cases[] = {
     {"the tile count of kernel \"lap_test_store\"", [](TestProgram &p) { p.targets[0].kernels[0].tiles = {64, -2}; }},
     {"the tile work of kernel", [](TestProgram &p) { p.targets[0].kernels[0].tileWork = {huge, 0}; }},
     {"the scratch size of kernel", [](TestProgram &p) { p.targets[0].kernels[0].scratch = {0, huge / 4}; }},
+    {"has 0 token_bytes, expected 7; compile the checkpoint again", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes.clear(); }},
+    {"has 6 token_bytes, expected 7", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes.pop_back(); }},
+    {"has 2 token_bytes, expected 0", [](TestProgram &p) { p.targets[0].kernels[3].tokenBytes = {4, 4}; }},
+    {"operand 0 of kernel \"lap_test_store\" in dispatch 0 of entry point \"prefill\" of target cpu/x86_64 has 8 bytes a token, expected 4 to 4", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[0] = 8; }},
+    {"has 0 bytes a token, expected 4 to 4", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[0] = 0; }},
+    {"has 4 bytes a token, expected 0 to 0", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[2] = 4; }},
+    {"has 4 bytes a token, expected 0 to 0", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[3] = 4; }},
+    {"has 4 bytes a token, expected 0 to 0", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[4] = 4; }},
+    {"has 33 bytes a token, expected 0 to 32", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[6] = 33; }},
+    {"has 18446744073709551615 bytes a token", [](TestProgram &p) { p.targets[0].kernels[0].tokenBytes[6] = UINT64_MAX; }},
     {"has 65 operands", [](TestProgram &p) { entry(p, 0).dispatches[0].operands.resize(65); }},
     {"is Input 4, but there are 4", [](TestProgram &p) { operand(p, 0, 0) = {Kind::Input, 4, 0}; }},
     {"is Output 1, but there are 1", [](TestProgram &p) { operand(p, 0, 0) = {Kind::Output, 1, 0}; }},
@@ -217,7 +227,7 @@ TEST(BundleValidation, AcceptsATextModel) {
     auto &entries = p.targets[0].entries;
     entries.erase(entries.begin() + 3, entries.begin() + 5);
     entries[0].inputs.resize(1);
-    entries[0].dispatches = {{0, {{Kind::Input, 0, 0}, {Kind::Output, 0, 0}}}};
+    entries[0].dispatches = {{3, {{Kind::Input, 0, 0}, {Kind::Output, 0, 0}}}};
   });
   EXPECT_TRUE(status.ok()) << status.message();
 }

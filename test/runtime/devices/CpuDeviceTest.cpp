@@ -23,6 +23,12 @@ Result<std::unique_ptr<Device>> makeDevice(std::shared_ptr<const Bundle> bundle,
                       {.context = contextMax, .chunk = 16, .threads = threads});
 }
 
+Status run(Device &device, uint32_t entry, const Step &step,
+           std::span<void *const> outputs,
+           const std::atomic<bool> *cancel = nullptr) {
+  return device.run(entry, {&step, 1}, {}, outputs, cancel);
+}
+
 /// Sets an environment variable for a scope.
 class Environment {
 public:
@@ -141,8 +147,8 @@ TEST(CpuDevice, RunsEveryTileOnce) {
       std::vector<int32_t> counts(tokens * 100), sizes(3);
       void *outputs[] = {counts.data(), sizes.data()};
       for (int32_t repeat = 1; repeat <= 3; ++repeat) {
-        Status status = (*device)->run(
-            tilesEntry, {.tokens = tokens, .past = 5}, {}, outputs, nullptr);
+        Status status =
+            run(**device, tilesEntry, {.tokens = tokens, .past = 5}, outputs);
         ASSERT_TRUE(status.ok()) << status.message();
         EXPECT_THAT(counts, testing::Each(repeat));
         EXPECT_THAT(sizes, testing::ElementsAre(tokens, 5, 16));
@@ -155,15 +161,13 @@ TEST(CpuDevice, RefusesStepsThatTheEntryCannotTake) {
   ASSERT_TRUE(device.ok());
   std::vector<int32_t> counts(100 * 201), sizes(3);
   void *outputs[] = {counts.data(), sizes.data()};
-  EXPECT_FALSE((*device)->run(99, {.tokens = 1}, {}, outputs, nullptr).ok());
-  EXPECT_FALSE(
-      (*device)->run(tilesEntry, {.tokens = 201}, {}, outputs, nullptr).ok());
-  EXPECT_FALSE(
-      (*device)->run(tilesEntry, {.tokens = 0}, {}, outputs, nullptr).ok());
-  EXPECT_FALSE((*device)->run(tilesEntry, {.tokens = 1}, {}, {}, nullptr).ok());
+  EXPECT_FALSE(run(**device, 99, {.tokens = 1}, outputs).ok());
+  EXPECT_FALSE(run(**device, tilesEntry, {.tokens = 201}, outputs).ok());
+  EXPECT_FALSE(run(**device, tilesEntry, {.tokens = 0}, outputs).ok());
+  EXPECT_FALSE(run(**device, tilesEntry, {.tokens = 1}, {}).ok());
   std::atomic<bool> cancel = true;
   EXPECT_EQ(
-      (*device)->run(tilesEntry, {.tokens = 1}, {}, outputs, &cancel).getCode(),
+      run(**device, tilesEntry, {.tokens = 1}, outputs, &cancel).getCode(),
       StatusCode::Cancelled);
   EXPECT_EQ(counts[0], 0);
 }

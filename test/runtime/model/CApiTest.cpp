@@ -1,5 +1,6 @@
 // The C API as a C caller sees it: results, ownership in any order, struct
 // sizes of other versions, and what NULL gets.
+#include "test/TemporaryFolder.h"
 #include "test/runtime/TestBundle.h"
 
 #include "lapidary/lapidary.h"
@@ -196,6 +197,52 @@ TEST_F(CApiTest, ReadsStructsOfOtherVersions) {
             LAPIDARY_UNSUPPORTED);
 }
 
+TEST_F(CApiTest, KeepsWhatConversationsShare) {
+  std::vector<int32_t> tokens = {30, 36};
+  lapidary_generate_options options = {};
+  options.size = sizeof(options);
+  options.whole = 1;
+  lapidary_generate_result result = {};
+  result.size = sizeof(result);
+  int32_t ids[8];
+  auto run = [&] {
+    ASSERT_EQ(lapidary_session_generate(session, tokens.data(), tokens.size(),
+                                        nullptr, 0, &options, ids, 8, &result),
+              LAPIDARY_OK)
+        << lapidary_error_message();
+  };
+  run();
+  EXPECT_EQ(result.reused, 0u);
+  EXPECT_EQ(result.count, 4u);
+  EXPECT_EQ(lapidary_session_position(session), 5);
+  tokens.insert(tokens.end(), {37, 38, 39, 20, 35});
+  run();
+  EXPECT_EQ(result.reused, 5u);
+  EXPECT_EQ(result.count, 5u);
+
+  test::TemporaryFolder folder;
+  const std::string path = folder.path("state");
+  int64_t reached = -1;
+  ASSERT_EQ(lapidary_session_go_back(session, 6, &reached), LAPIDARY_OK);
+  EXPECT_EQ(reached, 6);
+  const float *logits = nullptr;
+  size_t count = 0;
+  EXPECT_EQ(lapidary_session_logits(session, &logits, &count),
+            LAPIDARY_INVALID_ARGUMENT);
+  ASSERT_EQ(lapidary_session_save(session, path.c_str()), LAPIDARY_OK);
+  ASSERT_EQ(lapidary_session_reset(session), LAPIDARY_OK);
+  ASSERT_EQ(lapidary_session_load(session, path.c_str()), LAPIDARY_OK)
+      << lapidary_error_message();
+  EXPECT_EQ(lapidary_session_position(session), 6);
+  run();
+  EXPECT_EQ(result.reused, 6u);
+  EXPECT_EQ(lapidary_session_go_back(session, 1000, nullptr),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_load(session, folder.path("none").c_str()),
+            LAPIDARY_NOT_FOUND);
+  EXPECT_EQ(lapidary_session_position(session), 0);
+}
+
 TEST_F(CApiTest, RefusesNull) {
   lapidary_bundle *none = nullptr;
   size_t count = 0;
@@ -240,6 +287,12 @@ TEST_F(CApiTest, RefusesNull) {
             LAPIDARY_INVALID_ARGUMENT);
   EXPECT_EQ(lapidary_session_position(nullptr), -1);
   EXPECT_EQ(lapidary_session_reset(nullptr), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_go_back(nullptr, 0, nullptr),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_go_back(session, -1, nullptr),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_save(session, nullptr), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_EQ(lapidary_session_load(nullptr, "state"), LAPIDARY_INVALID_ARGUMENT);
   lapidary_session_cancel(nullptr);
   lapidary_bundle_close(nullptr);
   lapidary_session_destroy(nullptr);

@@ -3,10 +3,12 @@
 
 #include "runtime/core/Status.h"
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
-namespace lapidary::cli {
+namespace lapidary {
 
 /// Takes the place of `path` when all of it is written; until then there is a
 /// temporary file beside it, which goes away with the object.
@@ -19,6 +21,11 @@ public:
   ReplacingFile &operator=(const ReplacingFile &) = delete;
   ~ReplacingFile();
 
+  Status write(std::span<const uint8_t> bytes);
+  /// Writes over the file's first bytes, which are known last.
+  Status rewriteStart(std::span<const uint8_t> bytes);
+  /// All of it is there: the file takes its place.
+  Status commit();
   Status commit(std::string_view content);
 
 private:
@@ -28,4 +35,4 @@ private:
   int handle = -1;
 };
 
-} // namespace lapidary::cli
+} // namespace lapidary

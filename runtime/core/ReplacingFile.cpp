@@ -1,6 +1,6 @@
 // The temporary file lies in the same folder, for a file can be renamed only
 // within its file system.
-#include "tools/lapidary/ReplacingFile.h"
+#include "runtime/core/ReplacingFile.h"
 
 #include <cerrno>
 #include <cstring>
@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace lapidary::cli {
+namespace lapidary {
 
 namespace {
 
@@ -50,15 +50,23 @@ ReplacingFile::~ReplacingFile() {
     unlink(temporary.c_str());
 }
 
-Status ReplacingFile::commit(std::string_view content) {
-  while (!content.empty()) {
-    const ssize_t count = write(handle, content.data(), content.size());
+Status ReplacingFile::write(std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(handle, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR)
       continue;
     if (count < 0)
       return failed("write", path);
-    content.remove_prefix(static_cast<size_t>(count));
+    bytes = bytes.subspan(static_cast<size_t>(count));
   }
+  return {};
+}
+
+Status ReplacingFile::rewriteStart(std::span<const uint8_t> bytes) {
+  return lseek(handle, 0, SEEK_SET) == 0 ? write(bytes) : failed("write", path);
+}
+
+Status ReplacingFile::commit() {
   if (close(std::exchange(handle, -1)) != 0)
     return failed("write", path);
   if (rename(temporary.c_str(), path.c_str()) != 0)
@@ -67,4 +75,10 @@ Status ReplacingFile::commit(std::string_view content) {
   return {};
 }
 
-} // namespace lapidary::cli
+Status ReplacingFile::commit(std::string_view content) {
+  LAPIDARY_TRY(write(
+      {reinterpret_cast<const uint8_t *>(content.data()), content.size()}));
+  return commit();
+}
+
+} // namespace lapidary

@@ -1,0 +1,138 @@
+// A model ready to run: the device with the weights and the buffers of steps.
+// Sequences share it: a step moves several of them at once and reads each
+// weight once for all.
+#pragma once
+
+#include "runtime/model/MemoryPlan.h"
+#include "runtime/model/Sequence.h"
+#include "runtime/model/Snapshots.h"
+
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace lapidary {
+
+/// What one sequence does in a step.
+struct Work {
+  Sequence *sequence = nullptr;
+  std::span<const int32_t> tokens;
+  /// The embedding and the key of each soft token, in order.
+  std::span<const float *const> media = {};
+  std::span<const MediaKey> keys = {};
+  /// The tokens are an answer's: even a placeholder's id has no media then.
+  bool generated = false;
+  /// Of how many of the last tokens logits are wanted.
+  int64_t logitRows = 1;
+
+  /// Filled by the step and valid until the next: f32[logitRows, vocabulary],
+  std::span<const float> logits = {};
+  /// and what the last layer gave, f32[tokens, hidden]; empty for the one token
+  /// of a step of its own, of which the model gives logits at once.
+  std::span<const float> hidden = {};
+};
+
+/// Used by one thread at a time, except the cancel flag. Holds the bundle
+/// alive.
+class Engine {
+public:
+  /// Refuses with OutOfMemory and the sheet's figures what will not fit in the
+  /// machine's memory.
+  static Result<std::unique_ptr<Engine>>
+  create(std::shared_ptr<const Bundle> bundle,
+         const SessionOptions &options = {});
+
+  /// An error beyond `options.sequences` at once.
+  Result<std::unique_ptr<Sequence>> createSequence();
+
+  /// Patches f32[T, patch * patch * 3] in 0..1 with positions i32[T, 2] (x, y)
+  /// to embeddings f32[T, hidden].
+  Result<std::vector<float>> embedImage(std::span<const float> patches,
+                                        std::span<const int32_t> positions);
+  /// Frames f32[T, samples a token] to embeddings f32[T, hidden].
+  Result<std::vector<float>> embedAudio(std::span<const float> frames);
+
+  /// Moves every work's sequence by its tokens: all of them or, after an error
+  /// or a cancellation, none. The works' tokens together are at most
+  /// `memoryPlan().chunk`, their logits at most `memoryPlan().logitRows`; no
+  /// block of vision tokens is cut (see PromptFeed).
+  Status step(std::span<Work> works);
+
+  /// Rows of hidden states to logits f32[T, vocabulary]. The rows may be copies
+  /// that were taken from an earlier step; no sequence moves.
+  Status computeLogits(std::span<const float> hidden, std::span<float> logits);
+  /// The same, row by row; the logits are valid during the call.
+  using LogitsCallback =
+      std::function<Status(int64_t row, std::span<const float> logits)>;
+  Status computeLogits(std::span<const float> hidden,
+                       const LogitsCallback &onLogits);
+
+  /// Whether media replace the embedding of such a token in a prompt.
+  bool isSoft(int32_t token) const;
+  /// Whether such a token of a prompt belongs to a block that sees itself both
+  /// ways.
+  bool isBlock(int32_t token) const;
+
+  /// The flag is looked at between dispatches while it is set; nullptr: never.
+  /// It must live as long as it is set here.
+  void setCancelFlag(const std::atomic<bool> *flag) { cancel = flag; }
+  const std::atomic<bool> *cancelFlag() const { return cancel; }
+  /// See Device::setProfile.
+  void setProfile(Profile *profile) { runner->setProfile(profile); }
+  const MemoryPlan &memoryPlan() const { return plan; }
+  /// Bytes that snapshots take now: at most `options.snapshotMemory`.
+  uint64_t snapshotBytes() const { return snapshots.used(); }
+  const Bundle &bundle() const { return *file; }
+  const Device &device() const { return *runner; }
+
+private:
+  friend class Sequence;
+  /// An entry point with the buffers of this engine in the order of its
+  /// bindings.
+  struct Entry {
+    uint32_t index = 0;
+    int64_t maxTokens = 0;
+    std::vector<const void *> inputs;
+    std::vector<void *> outputs;
+  };
+  explicit Engine(MemoryPlan sheet)
+      : plan(std::move(sheet)), snapshots(plan.snapshots) {}
+  Status allocate();
+  void bind();
+  Entry bindEntry(
+      std::string_view name,
+      std::initializer_list<std::pair<std::string_view, void *>> buffers) const;
+  Status ready();
+  Result<std::vector<float>> embedRows(std::string_view name,
+                                       std::span<const float> values,
+                                       int64_t rowValues,
+                                       const int32_t *positions);
+  Status checkWorks(std::span<const Work> works) const;
+  Status checkWork(const Work &work) const;
+  /// Writes a work's tokens to the step's inputs from row `begin` on; `rows`
+  /// counts the media rows.
+  void fillInputs(const Work &work, int64_t begin, int32_t &rows);
+  Status runDecode(Work &work);
+  Status runPrefill(std::span<Work> works);
+  Status runLogits(const float *hidden, int64_t rows, float *out);
+
+  std::shared_ptr<const Bundle> file;
+  std::unique_ptr<Device> runner;
+  MemoryPlan plan;
+  Snapshots snapshots;
+  const std::atomic<bool> *cancel = nullptr;
+  Entry prefillEntry, decodeEntry, logitsEntry;
+  /// Prefill for few tokens, if the bundle has that.
+  std::optional<Entry> extendEntry;
+  /// Steps' inputs and outputs; reserved at the largest step.
+  ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
+      hiddenBuffer, logitsBuffer;
+  std::vector<Step> steps;
+  int32_t liveSequences = 0;
+  bool takesMedia = false;
+  bool weightsVerified = false;
+};
+
+} // namespace lapidary

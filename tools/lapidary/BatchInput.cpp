@@ -1,0 +1,180 @@
+// Fields are those of `lapidary run`: what cannot be honoured is an error of
+// its line, never ignored.
+#include "tools/lapidary/BatchInput.h"
+
+#include "frontends/formats/Json.h"
+#include "runtime/core/Base64.h"
+#include "runtime/core/Text.h"
+
+#include <filesystem>
+
+namespace lapidary::cli {
+
+namespace {
+
+using nlohmann::json;
+
+const std::string origin = "the request";
+constexpr int64_t mostTokens = int64_t(1) << 40;
+constexpr int64_t mostImageTokens = 1 << 20;
+
+/// The kinds of the prompt's placeholders in order.
+std::vector<MediaKind> placeholders(std::string_view prompt) {
+  std::vector<MediaKind> kinds;
+  for (size_t at = 0; (at = prompt.find("<|", at)) != std::string_view::npos;
+       at += 2)
+    for (MediaKind kind :
+         {MediaKind::Image, MediaKind::Audio, MediaKind::Video})
+      if (prompt.substr(at).starts_with(concat("<|", mediaName(kind), "|>")))
+        kinds.push_back(kind);
+  return kinds;
+}
+
+/// "path", {"path": ..., "tokens": N} or {"base64": ..., "tokens": N}.
+Result<MediaFile> readMedium(const json &value, MediaKind kind,
+                             const std::string &folder,
+                             const std::string &place) {
+  MediaFile file{kind, {}};
+  std::string path;
+  if (value.is_string()) {
+    path = value.get<std::string>();
+  } else if (value.is_object()) {
+    JsonFields fields(value, origin, place + ".");
+    path = LAPIDARY_TRY(fields.string("path", ""));
+    const std::string text = LAPIDARY_TRY(fields.string("base64", ""));
+    file.imageTokens = static_cast<int32_t>(
+        LAPIDARY_TRY(fields.integer("tokens", 0, 1, mostImageTokens)));
+    LAPIDARY_TRY(fields.finish());
+    if (path.empty() == text.empty())
+      return fields.wrong("path", "a path or base64, and one of them", nullptr);
+    if (file.imageTokens > 0 && kind != MediaKind::Image)
+      return invalidData(origin + ": " + place + ".tokens is for images");
+    if (!text.empty()) {
+      if (kind == MediaKind::Video)
+        return unsupported(origin + ": " + place +
+                           ": a video must be a file, not base64");
+      Result<std::vector<uint8_t>> bytes = decodeBase64(text);
+      if (!bytes.ok())
+        return invalidData(origin + ": " + place + ": " +
+                           bytes.status().message());
+      file.bytes = *std::move(bytes);
+      file.path = place;
+      return file;
+    }
+  } else {
+    return invalidData(origin + ": " + place +
+                       ": expected a path or an object, found " +
+                       describeJson(&value));
+  }
+  if (path.empty() || path.find('\0') != std::string::npos)
+    return invalidData(origin + ": " + place + ": expected a path, found " +
+                       describeJson(&value));
+  file.path = std::filesystem::path(folder) / path;
+  return file;
+}
+
+Result<std::vector<MediaFile>> readMedia(const json *media,
+                                         const std::string &prompt,
+                                         const std::string &folder) {
+  const std::vector<MediaKind> kinds = placeholders(prompt);
+  const size_t count = media && media->is_array() ? media->size() : 0;
+  if ((media && !media->is_array()) || count != kinds.size())
+    return invalidData(
+        concat(origin, ": media: expected a list of ", kinds.size(),
+               ", one for each medium of the messages, found ",
+               !media || media->is_array() ? concat("a list of ", count)
+                                           : describeJson(media)));
+  std::vector<MediaFile> files;
+  for (size_t index = 0; index < count; ++index)
+    files.push_back(LAPIDARY_TRY(readMedium(
+        (*media)[index], kinds[index], folder, concat("media[", index, "]"))));
+  return files;
+}
+
+/// The answer's fields, with the command line's in the place of absent ones.
+Result<RunOptions> readOptions(JsonFields &fields, const RunOptions &defaults) {
+  RunOptions options = defaults;
+  options.maxTokens = LAPIDARY_TRY(
+      fields.integer("max_tokens", defaults.maxTokens, 1, mostTokens));
+  if (fields.get("temperature"))
+    options.temperature = static_cast<float>(
+        LAPIDARY_TRY(fields.number("temperature", 0, 0, 100)));
+  if (fields.get("top_k"))
+    options.topK = static_cast<int32_t>(
+        LAPIDARY_TRY(fields.integer("top_k", 0, 0, 1 << 30)));
+  if (fields.get("top_p"))
+    options.topP =
+        static_cast<float>(LAPIDARY_TRY(fields.number("top_p", 1, 0, 1)));
+  if (const json *seed = fields.get("seed")) {
+    if (!seed->is_number_unsigned())
+      return fields.wrong("seed", "a whole number from 0 to 2^64 - 1", seed);
+    options.seed = seed->get<uint64_t>();
+  }
+  options.videoFps = LAPIDARY_TRY(fields.number("video_fps", 0, 0.001, 1000));
+  return options;
+}
+
+} // namespace
+
+nlohmann::ordered_json batchId(std::string_view line) {
+  Result<json> parsed = parseJson(line, origin, maxMessagesDepth);
+  if (!parsed.ok() || !parsed->is_object() || !parsed->contains("id"))
+    return nullptr;
+  const json &id = (*parsed)["id"];
+  return id.is_string() || id.is_number() ? nlohmann::ordered_json(id)
+                                          : nlohmann::ordered_json();
+}
+
+int64_t batchImageTokens(const schema::Model &model, std::string_view line) {
+  Result<json> parsed = parseJson(line, origin, maxMessagesDepth);
+  if (!model.vision() || !parsed.ok() || !parsed->is_object() ||
+      !parsed->contains("media"))
+    return 0;
+  int64_t most = model.vision()->max_soft_tokens();
+  for (const json &medium : (*parsed)["media"])
+    if (medium.is_object() && medium.contains("tokens") &&
+        medium["tokens"].is_number_integer() &&
+        medium["tokens"] <= mostImageTokens)
+      most = std::max(most, medium["tokens"].get<int64_t>());
+  return most;
+}
+
+Result<BatchRequest> readBatchLine(const schema::Model &model,
+                                   const Tokenizer &tokenizer,
+                                   const RunOptions &defaults,
+                                   const std::string &folder,
+                                   std::string_view line) {
+  json object = LAPIDARY_TRY(parseJson(line, origin, maxMessagesDepth));
+  if (!object.is_object())
+    return invalidData(origin + ": expected an object, found " +
+                       describeJson(&object));
+  JsonFields fields(object, origin, "");
+  RunOptions options = LAPIDARY_TRY(readOptions(fields, defaults));
+  if (const json *id = fields.get("id");
+      id && !id->is_string() && !id->is_number())
+    return fields.wrong("id", "a string or a number", id);
+  const json *media = fields.get("media");
+  const std::string text = LAPIDARY_TRY(fields.string("prompt", "")),
+                    system = LAPIDARY_TRY(fields.string("system", ""));
+  const json *messages = fields.get("messages");
+  fields.ignore({"options", "tools"});
+  LAPIDARY_TRY(fields.finish());
+  if (!messages == text.empty() || (messages && !system.empty()))
+    return fields.wrong("messages",
+                        "messages, or prompt with or without system", messages);
+
+  const json files = media ? *media : json();
+  std::string prompt =
+      messages ? LAPIDARY_TRY(renderMessages(object, origin))
+               : LAPIDARY_TRY(renderPrompt(makeMessages(system, text, {}),
+                                           json::object()));
+  BatchRequest request;
+  request.options = makeGenerateOptions(options, model);
+  request.prompt = LAPIDARY_TRY(preparePrompt(
+      model, tokenizer, prompt,
+      LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),
+      options.videoFps));
+  return request;
+}
+
+} // namespace lapidary::cli

@@ -1,0 +1,32 @@
+// A line of `lapidary batch`'s input: one request as JSON.
+#pragma once
+
+#include "tools/lapidary/Conversation.h"
+#include "tools/lapidary/RunOptions.h"
+
+#include <string>
+#include <string_view>
+
+namespace lapidary::cli {
+
+struct BatchRequest {
+  PreparedPrompt prompt;
+  GenerateOptions options;
+};
+
+/// What the line calls itself: a string, a number or null; null too for a line
+/// that is no object.
+nlohmann::ordered_json batchId(std::string_view line);
+
+/// The soft tokens that the line's images ask for at most; 0 where it has no
+/// media or is no request.
+int64_t batchImageTokens(const schema::Model &model, std::string_view line);
+
+/// Reads a request and its media; `folder` is where relative paths begin.
+Result<BatchRequest> readBatchLine(const schema::Model &model,
+                                   const Tokenizer &tokenizer,
+                                   const RunOptions &defaults,
+                                   const std::string &folder,
+                                   std::string_view line);
+
+} // namespace lapidary::cli
