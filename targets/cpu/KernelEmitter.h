@@ -27,6 +27,8 @@ struct Variant {
   unsigned vectorBits;
   /// Whether an instruction sums products of bytes (AVX-512 VNNI).
   bool dotProducts = false;
+  /// Whether one sums products of pairs of bf16 (AVX512_BF16).
+  bool halfProducts = false;
 };
 
 /// A kernel operand as a one-dimensional memref. 16-bit floats are kept as i16:

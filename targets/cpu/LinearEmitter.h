@@ -66,6 +66,9 @@ private:
                                      ArrayRef<Group> groups, const Block &block,
                                      Value first, int64_t count,
                                      ValueRange sums);
+  /// Products of pairs of bf16.
+  SmallVector<Value> addPairs(ArrayRef<Stream> streams, const Block &block,
+                              Value first, int64_t count, ValueRange sums);
   SmallVector<Value> addGroupOfIntegers(ArrayRef<Stream> streams,
                                         ArrayRef<Group> groups,
                                         const Block &block, Value first,
@@ -77,6 +80,9 @@ private:
   SmallVector<Value> addRun(ArrayRef<Group> groups, const Block &block,
                             Value first, int64_t count, ValueRange sums,
                             GetBytes getBytes);
+  bool multipliesPairs() const {
+    return form->halves && e.getVariant().halfProducts;
+  }
   /// Columns whose bytes are best decoded together.
   int64_t getByteSpan() const;
 

@@ -109,7 +109,7 @@ struct LowerKernelsToCpuPass
     const CpuVariant *found = findVariant(variant);
     if (!found) {
       getOperation().emitError() << "unknown variant '" << variant
-                                 << "', expected avx2, avx512 or vnni";
+                                 << "', expected avx2, avx512, vnni or bf16";
       return signalPassFailure();
     }
     for (KernelOp kernel :

@@ -12,6 +12,9 @@ static constexpr StringRef avx512Features[] = {
 static constexpr StringRef vnniFeatures[] = {
     "avx512vnni", "avx512f", "avx512bw", "avx512cd", "avx512dq",
     "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
+static constexpr StringRef bf16Features[] = {
+    "avx512bf16", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
 static constexpr StringRef avx2Features[] = {"avx2", "fma", "f16c", "bmi2"};
 
 ArrayRef<CpuVariant> cpu::getX86Variants() {
@@ -20,6 +23,10 @@ ArrayRef<CpuVariant> cpu::getX86Variants() {
   // take 12 registers for the sums of a run and 12 for those of runs; AVX2
   // keeps the latter in memory.
   static const CpuVariant variants[] = {
+      {{"bf16", 12, 2, 6, 2, 512, false, true},
+       "x86-64-v4",
+       bf16Features,
+       "+avx512bf16"},
       {{"vnni", 12, 2, 6, 2, 512, true},
        "x86-64-v4",
        vnniFeatures,
@@ -30,15 +37,18 @@ ArrayRef<CpuVariant> cpu::getX86Variants() {
   return variants;
 }
 
-/// Only sums of products of integers are what VNNI is for.
+/// Only sums of products of integers are what VNNI is for, and AVX512_BF16 for
+/// those of bf16.
 bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
-  if (!variant.blocking.dotProducts)
+  const Variant &blocking = variant.blocking;
+  if (!blocking.dotProducts && !blocking.halfProducts)
     return true;
   return kernels
-      .walk([](FusedLinearOp op) {
+      .walk([&](FusedLinearOp op) {
         PackedAttr packing = op.getPacking();
-        return packing && packing.getCodes() ? WalkResult::interrupt()
-                                             : WalkResult::advance();
+        bool needs = packing && (blocking.halfProducts ? packing.getHalves()
+                                                       : packing.getCodes());
+        return needs ? WalkResult::interrupt() : WalkResult::advance();
       })
       .wasInterrupted();
 }

@@ -154,7 +154,7 @@ LogicalResult Compiler::emitCode() {
   const cpu::CpuVariant *variant = cpu::findVariant(options.variant);
   if (!variant)
     return error() << "--variant " << options.variant
-                   << " is unknown, expected vnni, avx512 or avx2";
+                   << " is unknown, expected bf16, vnni, avx512 or avx2";
   llvm::LLVMContext llvmContext;
   auto module = lowerKernels(*variant, llvmContext);
   if (failed(module) || failed(cpu::optimizeLlvm(**module, *variant)))

@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
       "emit", cl::value_desc(phases), cl::cat(category),
       cl::desc("Print this stage instead of writing a bundle"));
   cl::opt<std::string> variant(
-      "variant", cl::value_desc("vnni|avx512|avx2"), cl::init("avx512"),
+      "variant", cl::value_desc("bf16|vnni|avx512|avx2"), cl::init("avx512"),
       cl::cat(category),
       cl::desc("Whose code --emit=llvm and --emit=asm show"));
   registerAsmPrinterCLOptions();
@@ -105,7 +105,7 @@ int main(int argc, char **argv) {
         "show; a bundle holds the code of all variants");
   if (!cpu::findVariant(variant))
     return tool.failUsage("--variant " + variant +
-                          " is unknown, expected vnni, avx512 or avx2");
+                          " is unknown, expected bf16, vnni, avx512 or avx2");
   options.checkpoint = checkpoint;
   options.output = output;
   options.target = target;

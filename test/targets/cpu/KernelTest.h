@@ -27,11 +27,15 @@ protected:
   }
 };
 
-/// The first variant differs from the others in products of integers alone.
-inline auto allVariants(int cases, bool integers = false) {
-  return testing::Combine(
-      testing::Range(0, cases),
-      testing::Range<int>(integers ? 0 : 1, getX86Variants().size()));
+/// Each case in each variant. Some variants differ from the others only in
+/// products of integers, or of pairs of bf16.
+inline auto allVariants(int cases, bool integers = false, bool halves = false) {
+  std::vector<int> numbers;
+  for (const auto &[number, variant] : llvm::enumerate(getX86Variants()))
+    if ((integers || !variant.blocking.dotProducts) &&
+        (halves || !variant.blocking.halfProducts))
+      numbers.push_back(static_cast<int>(number));
+  return testing::Combine(testing::Range(0, cases), testing::ValuesIn(numbers));
 }
 
 inline std::string
