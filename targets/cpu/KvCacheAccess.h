@@ -46,7 +46,9 @@ private:
   /// The index of a block's first element, and of its first scale.
   Value getData(const Part &part, Value place);
   Value getScales(const Part &part, Value place);
-  Value loadDecoded(const Part &part, Value at, int64_t size);
+  /// Fetches `count` elements of the head's next block of values, from `first`
+  /// on in the order of memory.
+  void prefetchValues(Value place, Value first, int64_t count);
   SmallVector<Value> forStoredKeys(Value place, int64_t slots, ValueRange sums,
                                    KeyBody body);
   SmallVector<Value> forSharedKeys(Value place, int64_t slots, ValueRange sums,
