@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <unistd.h>
 
 namespace lapidary {
 namespace {
@@ -347,6 +348,115 @@ TEST_F(GoldenBatchTest, BatchesAreTheReferences) {
               cases[index].ids.size() + cases[index].greedyIds.size() - 1);
   std::printf("golden, all at once: worst error of greedy logits %.2e\n",
               worstError);
+}
+
+/// Every case again and again from a place in its middle, or from what it has
+/// in common with the case before.
+TEST_F(GoldenBatchTest, ReuseIsTheReference) {
+  auto session = take(Session::create(bundle()));
+  const auto vocabulary = size_t(model().vocabulary()),
+             width = size_t(model().hidden());
+  double worstError = 0;
+  int64_t reused = 0;
+  auto engine = take(Engine::create(
+      bundle(), {.context = 4096, .chunk = 512, .snapshotMemory = 64 << 20}));
+  auto sequence = take(engine->createSequence());
+  std::string state =
+      testing::TempDir() + "lapidary-golden-state-" + std::to_string(getpid());
+  for (const std::string &name : GoldenCase::names()) {
+    SCOPED_TRACE(name);
+    golden = GoldenCase::load(name);
+    std::vector<float> media;
+    for (const std::vector<float> &item : embedMedia(*session))
+      media.insert(media.end(), item.begin(), item.end());
+    SequenceHistory whole;
+    std::vector<size_t> softBefore;
+    for (size_t soft = 0; int32_t token : golden.ids) {
+      softBefore.push_back(soft);
+      if (engine->isSoft(token))
+        whole.append(token, hashEmbedding(std::span(media).subspan(
+                                width * soft++, width)));
+      else
+        whole.append(token);
+    }
+    GoldenTensor greedy = golden.tensor("greedy_logits");
+    for (size_t part : {0, 1, 2, 3}) {
+      auto begin = size_t(sequence->reuse(whole));
+      if (part > 0)
+        begin = size_t(sequence->goBack(int64_t(golden.ids.size() * part / 4)));
+      if (part == 3) {
+        ASSERT_TRUE(sequence->save(state).ok());
+        ASSERT_TRUE(sequence->load(state).ok());
+      }
+      reused += int64_t(begin);
+      Prompt prompt;
+      prompt.tokens = std::span(golden.ids).subspan(begin);
+      if (softBefore[begin] * width < media.size())
+        prompt.media = {std::span(media).subspan(softBefore[begin] * width)};
+      auto feed = take(PromptFeed::create(*engine, *sequence, prompt));
+      Work work;
+      for (size_t step = 0; step < golden.greedyIds.size();) {
+        if (!feed.done()) {
+          work = feed.next(512);
+        } else {
+          work = {};
+          work.sequence = sequence.get();
+          work.tokens = std::span(golden.greedyIds).subspan(step - 1, 1);
+          work.generated = true;
+        }
+        Status status = engine->step({&work, 1});
+        ASSERT_TRUE(status.ok()) << status.message();
+        if (!work.generated)
+          feed.advance(work);
+        if (!feed.done())
+          continue;
+        double error = largestDifference(
+            work.logits,
+            std::span(greedy.values).subspan(step * vocabulary, vocabulary));
+        EXPECT_LE(error, logitsBound) << "part " << part << " step " << step;
+        worstError = error <= worstError ? worstError : error;
+        ++step;
+      }
+    }
+  }
+  std::remove(state.c_str());
+  EXPECT_GT(reused, 1000);
+  std::printf("golden, with %lld tokens reused: worst error of greedy logits "
+              "%.2e\n",
+              static_cast<long long>(reused), worstError);
+}
+
+/// Snapshots come by themselves in a prompt that is far longer than the rings.
+TEST_F(GoldenBatchTest, LongPromptsCanBeGoneBackIn) {
+  auto engine = take(Engine::create(
+      bundle(), {.context = 8192, .chunk = 512, .snapshotMemory = 64 << 20}));
+  auto sequence = take(engine->createSequence());
+  std::vector<int32_t> tokens = {2};
+  for (uint32_t state = 1; tokens.size() < 6000;) {
+    state = state * 1664525 + 1013904223;
+    int32_t token = 400 + int32_t(state >> 16) % 300;
+    if (!engine->isSoft(token))
+      tokens.push_back(token);
+  }
+  auto readAll = [&] {
+    auto feed = take(PromptFeed::create(
+        *engine, *sequence,
+        {std::span(tokens).subspan(size_t(sequence->position()))}));
+    Work work;
+    while (!feed.done()) {
+      work = feed.next(512);
+      if (Status status = engine->step({&work, 1}); !status.ok())
+        throw std::runtime_error(status.message());
+      feed.advance(work);
+    }
+    return std::vector<float>(work.logits.begin(), work.logits.end());
+  };
+  std::vector<float> straight = readAll();
+  EXPECT_GT(engine->snapshotBytes(), 0u);
+  EXPECT_LE(engine->snapshotBytes(), 64u << 20);
+  EXPECT_EQ(sequence->goBack(5000), 4096);
+  EXPECT_LE(largestDifference(readAll(), straight), logitsBound);
+  EXPECT_EQ(sequence->goBack(4000), 0);
 }
 
 /// Which variants there are to test, so that a new one is not forgotten.

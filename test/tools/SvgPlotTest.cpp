@@ -2,8 +2,8 @@
 // at all.
 #include "tools/lapidary/SvgPlot.h"
 
-#include "test/TemporaryFolder.h"
 #include "runtime/core/ReplacingFile.h"
+#include "test/TemporaryFolder.h"
 
 #include <gmock/gmock.h>
 

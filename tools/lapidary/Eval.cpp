@@ -3,11 +3,11 @@
 // from the last.
 #include "tools/lapidary/Eval.h"
 
+#include "runtime/core/ReplacingFile.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/EvalReport.h"
 #include "tools/lapidary/EvalTasks.h"
 #include "tools/lapidary/EvalText.h"
-#include "runtime/core/ReplacingFile.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <cstdio>

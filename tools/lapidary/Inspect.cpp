@@ -1,5 +1,6 @@
 // `lapidary inspect`: what is in a bundle and what memory it takes, before
 // anything is loaded.
+#include "runtime/core/Limits.h"
 #include "runtime/model/Session.h"
 #include "tools/lapidary/BundleSummary.h"
 #include "tools/lapidary/Command.h"
@@ -21,6 +22,7 @@ struct InspectOptions {
   std::string bundle;
   int64_t context = 0;
   int32_t threads = 0;
+  int32_t parallel = 1;
   bool tensors = false;
   bool json = false;
 };
@@ -123,6 +125,7 @@ Json planJson(const MemoryPlan &plan) {
           {"caches_bytes", plan.caches},   {"arenas_bytes", plan.arenas},
           {"scratch_bytes", plan.scratch}, {"logits_bytes", plan.logits},
           {"total_bytes", plan.total},     {"available_bytes", plan.available},
+          {"sequences", plan.sequences},   {"snapshot_bytes", plan.snapshot},
           {"fits", plan.fits()},           {"caches", caches}};
 }
 
@@ -216,15 +219,18 @@ void describePlan(std::string &text, const Result<MemoryPlan> &result) {
   uint64_t ring = 0, growing = 0;
   std::set<std::string> formats;
   for (const MemoryPlan::Cache &cache : plan.cacheLines) {
-    (cache.ring ? ring : growing) += cache.bytes;
+    (cache.ring ? ring : growing) +=
+        cache.bytes * static_cast<uint64_t>(plan.sequences);
     formats.insert(cache.format);
   }
   std::string format;
   for (const std::string &name : formats)
     format += (format.empty() ? "" : ", ") + name;
-  append(text, "\nmemory at context %lld (steps of %lld tokens, %d threads)\n",
+  append(text,
+         "\nmemory at context %lld (steps of %lld tokens, %d threads, %s)\n",
          static_cast<long long>(plan.context),
-         static_cast<long long>(plan.chunk), plan.threads);
+         static_cast<long long>(plan.chunk), plan.threads,
+         count(static_cast<size_t>(plan.sequences), "sequence").c_str());
   const std::pair<std::string, uint64_t> lines[] = {
       {"weights, mapped from the file", plan.weights},
       {"caches of sliding layers, " + format, ring},
@@ -238,6 +244,8 @@ void describePlan(std::string &text, const Result<MemoryPlan> &result) {
   for (const auto &[name, bytes] : lines)
     append(text, "  %-32s %12s\n", name.c_str(),
            bytes == UINT64_MAX ? "unknown" : formatBytes(bytes).c_str());
+  append(text, "  %-32s %12s\n", "each snapshot, where wanted",
+         formatBytes(plan.snapshot).c_str());
   append(text, "  %s\n",
          plan.fits() ? "it fits"
                      : "it does NOT fit: choose a smaller --context");
@@ -276,6 +284,7 @@ Status inspect(const InspectOptions &options) {
   SessionOptions session;
   session.context = options.context;
   session.threads = options.threads;
+  session.sequences = options.parallel;
   // A bundle for another kind of machine is still worth looking at.
   const Result<MemoryPlan> plan = planMemory(bundle->program(), session);
   if (!plan.ok() && plan.status().getCode() == StatusCode::InvalidArgument)
@@ -304,6 +313,12 @@ void addInspectCommand(CLI::App &app, Action &action) {
   addContextOption(
       *command, options->context,
       "Positions to plan memory for; the model's longest unless given");
+  command
+      ->add_option("--parallel", options->parallel,
+                   "Requests at once to plan memory for, as lapidary batch has "
+                   "them; 1 unless given")
+      ->type_name("N")
+      ->check(CLI::Range(1, maxSequences));
   addThreadsOption(*command, options->threads);
   command->add_flag("--tensors", options->tensors, "List every tensor");
   command->add_flag("--json", options->json, "Print a JSON object");
