@@ -1,11 +1,11 @@
 // `lapidary bench`: how fast a bundle is on this machine. Each number is the
 // median over the repeats; BenchRun.cpp measures.
+#include "runtime/core/ReplacingFile.h"
 #include "runtime/devices/cpu/CpuFeatures.h"
 #include "runtime/model/Session.h"
 #include "tools/lapidary/BenchProfile.h"
 #include "tools/lapidary/BenchRun.h"
 #include "tools/lapidary/Command.h"
-#include "tools/lapidary/ReplacingFile.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <cstdarg>
