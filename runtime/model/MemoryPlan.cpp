@@ -108,6 +108,7 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
   plan.caches = memory.caches;
   plan.arenas = memory.arena;
   plan.scratch = memory.scratch;
+  plan.media = memory.media;
   for (const schema::Cache *cache : *program.caches())
     plan.cacheLines.push_back(
         {cache->name()->str(), cache->kind() == schema::CacheKind::Ring,

@@ -205,6 +205,7 @@ void addRunOptions(CLI::App &command, RunOptions &options) {
                    "given the model's longest, or what "
                    "fits into memory");
   addThreadsOption(command, options.threads);
+  addLockOption(command, options.lock);
   command.footer(
       "The answer streams to stdout, everything else goes to stderr. Exit "
       "codes: 0, 1 (failed), 2 (usage), "
