@@ -3,6 +3,7 @@
 #include "runtime/core/Bundle.h"
 
 #include "runtime/core/BundleValidation.h"
+#include "runtime/core/Memory.h"
 #include "runtime/core/Text.h"
 #include "runtime/core/Workers.h"
 
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <new>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
@@ -125,8 +127,7 @@ Result<std::shared_ptr<const Bundle>> Bundle::open(const std::string &path) {
                               " bytes, but the header alone has ",
                               bundleHeaderBytes));
 
-  void *mapped =
-      mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.number, 0);
+  void *mapped = mapMemory(size, PROT_READ, MAP_SHARED, descriptor.number);
   if (mapped == MAP_FAILED)
     return ioError(concat("cannot map the ", size, " bytes of ", path, ": ",
                           std::strerror(errno)));
@@ -180,6 +181,21 @@ Status Bundle::checkHeader() {
 
 std::array<uint64_t, 2> Bundle::programHash() const {
   return {load<uint64_t>(data + 24), load<uint64_t>(data + 32)};
+}
+
+Status Bundle::lock() const {
+  if (mlock(data, bytes) == 0)
+    return {};
+  int error = errno;
+  struct rlimit limit;
+  bool limited = getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+                 limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes;
+  return outOfMemory(
+      concat("cannot lock the ", formatBytes(bytes), " of ", file,
+             " in memory: ", std::strerror(error),
+             limited ? concat(" (the limit for this user is ",
+                              formatBytes(limit.rlim_cur), ": ulimit -l)")
+                     : std::string()));
 }
 
 std::span<const uint8_t> Bundle::segment(uint32_t index) const {

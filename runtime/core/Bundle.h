@@ -50,6 +50,9 @@ public:
   /// Sessions call it before their first step. Cancelled when `progress` stops
   /// it; a later call then begins anew.
   Status verifyWeights(const ProgressCallback &progress = {}) const;
+  /// Keeps all of the file in memory, whatever else wants room, until the
+  /// bundle goes; reads what is not there yet.
+  Status lock() const;
   uint64_t fileBytes() const { return bytes; }
   /// XXH3-128 of the program, low bits first. The program has the hashes of all
   /// segments, so this stands for the whole bundle.

@@ -18,6 +18,10 @@
 namespace lapidary {
 namespace {
 
+constexpr uint64_t smallPageBytes = 4096;
+/// Of all machines that we know with small ones of 4 KiB.
+constexpr uint64_t hugePageBytes = 2 << 20;
+
 /// The text of a small file of the kernel's; nothing when it cannot be read.
 std::optional<std::string> readText(const std::string &path) {
   FILE *file = std::fopen(path.c_str(), "re");
@@ -100,19 +104,51 @@ uint64_t cgroupsLeft() {
 
 } // namespace
 
+void *mapMemory(uint64_t bytes, int protection, int flags, int descriptor) {
+  if (bytes > SIZE_MAX / 2) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  if (bytes < hugePageBytes)
+    return mmap(nullptr, bytes, protection, flags, descriptor, 0);
+  // An address range with room to move, of which the ends go back.
+  uint64_t whole = bytes + hugePageBytes;
+  void *range = mmap(nullptr, whole, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (range == MAP_FAILED)
+    return MAP_FAILED;
+  auto *from = static_cast<uint8_t *>(range);
+  uint64_t skipped = -reinterpret_cast<uintptr_t>(from) % hugePageBytes;
+  void *mapped =
+      mmap(from + skipped, bytes, protection, flags | MAP_FIXED, descriptor, 0);
+  if (mapped == MAP_FAILED) {
+    int error = errno;
+    munmap(range, whole);
+    errno = error;
+    return MAP_FAILED;
+  }
+  if (skipped != 0)
+    munmap(from, skipped);
+  uint64_t end = (bytes + smallPageBytes - 1) / smallPageBytes * smallPageBytes;
+  munmap(from + skipped + end, whole - skipped - end);
+#ifdef MADV_HUGEPAGE
+  // Not every kernel has them.
+  (void)madvise(mapped, bytes, MADV_HUGEPAGE);
+#endif
+  return mapped;
+}
+
 Result<ReservedMemory> ReservedMemory::reserve(uint64_t bytes,
                                                const std::string &what) {
   ReservedMemory memory;
   if (bytes == 0)
     return memory;
-  void *mapped = bytes > SIZE_MAX / 2
-                     ? MAP_FAILED
-                     : mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *mapped = mapMemory(bytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
   if (mapped == MAP_FAILED)
-    return outOfMemory(concat(
-        "the system gives no address range of ", formatBytes(bytes), " for ",
-        what, ": ", std::strerror(bytes > SIZE_MAX / 2 ? ENOMEM : errno)));
+    return outOfMemory(concat("the system gives no address range of ",
+                              formatBytes(bytes), " for ", what, ": ",
+                              std::strerror(errno)));
   memory.base = static_cast<uint8_t *>(mapped);
   memory.bytes = bytes;
   return memory;
@@ -147,6 +183,11 @@ uint64_t availableMemory() {
           numberAfter(information, "MemAvailable:"))
     left = std::min(left, *kilobytes * 1024);
   return left;
+}
+
+uint64_t currentMemory() {
+  std::string status = readText("/proc/self/status").value_or("");
+  return numberAfter(status, "VmRSS:").value_or(0) * 1024;
 }
 
 uint64_t peakMemory() {

@@ -55,27 +55,36 @@ Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
     if (__builtin_add_overflow(memory.caches, bytes, &memory.caches))
       return outOfMemory("the caches need more bytes than 64 bits can count");
   }
-  int64_t scratch = 0;
+  // Of all entry points, and of those for tokens.
+  int64_t scratch = 0, tokenScratch = 0;
+  uint64_t tokenArena = 0;
   for (const schema::EntryPoint *entry : *target.entries()) {
     // A session cuts prompts into steps of at most its chunk.
     int64_t most = entry->name()->string_view() == "prefill"
                        ? std::min(entry->max_tokens(), options.chunk)
                        : entry->max_tokens();
+    bool media = entry->name()->string_view().starts_with("embed_");
     memory.arena = std::max(memory.arena, entry->arena_bytes());
+    if (!media)
+      tokenArena = std::max(tokenArena, entry->arena_bytes());
     for (const schema::Dispatch *dispatch : *entry->dispatches()) {
       const schema::Extent &extent =
           *target.kernels()->Get(dispatch->kernel())->scratch();
       // Linear, so one of the ends is the largest.
-      scratch =
-          std::max({scratch, *evaluate(extent, 1), *evaluate(extent, most)});
+      int64_t here = std::max(*evaluate(extent, 1), *evaluate(extent, most));
+      scratch = std::max(scratch, here);
+      if (!media)
+        tokenScratch = std::max(tokenScratch, here);
     }
   }
   // A page more between threads, so that none writes into a line that another
   // prefetches.
+  auto threads = static_cast<uint64_t>(resolveThreads(options.threads));
   uint64_t scratchBytes =
       scratch == 0 ? 0 : roundUp(scratch, pageBytes) + pageBytes;
-  memory.scratch =
-      scratchBytes * static_cast<uint64_t>(resolveThreads(options.threads));
+  memory.scratch = scratchBytes * threads;
+  memory.media = static_cast<uint64_t>(scratch - tokenScratch) * threads +
+                 memory.arena - tokenArena;
   return memory;
 }
 

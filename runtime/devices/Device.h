@@ -59,6 +59,8 @@ struct DeviceMemory {
   uint64_t caches = 0;
   uint64_t arena = 0;
   uint64_t scratch = 0;
+  /// The part of arena and scratch that only embedding media touches.
+  uint64_t media = 0;
 };
 
 /// One program loaded. Used by one thread at a time.

@@ -124,6 +124,7 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
     return outOfMemory("the caches need more bytes than 64 bits can count");
   plan.arenas = memory.arena;
   plan.scratch = memory.scratch;
+  plan.media = memory.media;
   for (const schema::Cache *cache : *program.caches())
     plan.cacheLines.push_back(
         {cache->name()->str(), cache->format() ? cache->format()->str() : "f16",

@@ -48,6 +48,8 @@ struct MemoryPlan {
   /// The budget of all snapshots.
   uint64_t snapshots = 0;
   uint64_t total = 0;
+  /// The part of it that is touched only when media are embedded.
+  uint64_t media = 0;
   /// What the machine has left.
   uint64_t available = 0;
   /// The options after defaults were put in.

@@ -36,7 +36,7 @@ nlohmann::ordered_json resultJson(const BenchOptions &options,
       {"load_s", result.load},
       {"verify_s", result.verify},
       {"peak_memory_bytes", result.peak},
-      {"planned_memory_bytes", result.planned},
+      {"predicted_memory_bytes", result.planned},
       {"threads", result.threads},
       {"cpu", {{"name", cpu.brand}, {"features", cpu.names}}},
       {"device", result.device},
@@ -79,7 +79,7 @@ std::string resultText(const BenchOptions &options, const BenchResult &result) {
   addLine(text, "time to first token", "%.4f s", result.firstToken);
   addLine(text, "load", "%.4f s", result.load);
   addLine(text, "verify", "%.4f s", result.verify);
-  addLine(text, "peak memory", "%s (planned: at most %s)",
+  addLine(text, "peak memory", "%s (predicted: %s)",
           formatBytes(result.peak).c_str(),
           formatBytes(result.planned).c_str());
   addLine(text, "threads", "%d", result.threads);
@@ -155,6 +155,7 @@ void addBenchCommand(CLI::App &app, Action &action) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   addThreadsOption(*command, options->threads);
+  addLockOption(*command, options->lock);
   CLI::Option *profile =
       command
           ->add_option("--profile", options->trace,

@@ -150,15 +150,20 @@ Status Measurement::load() {
   // Loading is what comes before the first step: map, check, bind. The last
   // load is the one that is used.
   std::vector<double> loads;
+  const uint64_t processBytes = currentMemory();
   for (int32_t i = 0; i < options.repeat; ++i) {
     result.session.reset();
     result.file.reset();
     const double start = now();
     result.file = LAPIDARY_TRY(Bundle::open(options.bundle));
+    if (options.lock)
+      LAPIDARY_TRY(result.file->lock());
     result.session = LAPIDARY_TRY(Session::create(result.file, sessionOptions));
     loads.push_back(now() - start);
   }
   result.load = median(loads);
+  const MemoryPlan &plan = result.session->memoryPlan();
+  result.planned = processBytes + plan.total - plan.media;
   const double start = now();
   LAPIDARY_TRY(verifyWeights(*result.file));
   result.verify = now() - start;
@@ -274,7 +279,6 @@ Status Measurement::run() {
   LAPIDARY_TRY(load());
   result.session->setCancelFlag(&cancel);
   result.threads = result.session->memoryPlan().threads;
-  result.planned = result.session->memoryPlan().total;
   result.device = result.session->device().description();
   result.weightBytes = decodeWeightBytes(result.file->program(),
                                          result.session->device().target());

@@ -26,6 +26,7 @@ struct BenchOptions {
   int64_t batch = 0;
   int32_t threads = 0;
   int32_t repeat = 3;
+  bool lock = false;
   bool json = false;
   bool profile = false;
   /// Where the profile's events go; empty: nowhere.
@@ -42,7 +43,7 @@ struct BenchResult {
   double load = 0;
   double verify = 0;
   uint64_t peak = 0;
-  /// What the memory sheet said before.
+  /// What the process had before, and what the memory sheet says without media.
   uint64_t planned = 0;
   int32_t threads = 0;
   std::string device;

@@ -40,6 +40,7 @@ CLI::Validator inRange(double low, double high);
 /// Options that mean the same wherever they are.
 void addBundleArgument(CLI::App &command, std::string &bundle);
 void addThreadsOption(CLI::App &command, int32_t &threads);
+void addLockOption(CLI::App &command, bool &lock);
 void addContextOption(CLI::App &command, int64_t &context,
                       const std::string &purpose);
 

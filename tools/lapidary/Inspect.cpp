@@ -120,13 +120,21 @@ Json planJson(const MemoryPlan &plan) {
                       {"rows", cache.rows},
                       {"bytes", cache.bytes}});
   }
-  return {{"context", plan.context},       {"chunk", plan.chunk},
-          {"threads", plan.threads},       {"weights_bytes", plan.weights},
-          {"caches_bytes", plan.caches},   {"arenas_bytes", plan.arenas},
-          {"scratch_bytes", plan.scratch}, {"logits_bytes", plan.logits},
-          {"total_bytes", plan.total},     {"available_bytes", plan.available},
-          {"sequences", plan.sequences},   {"snapshot_bytes", plan.snapshot},
-          {"fits", plan.fits()},           {"caches", caches}};
+  return {{"context", plan.context},
+          {"chunk", plan.chunk},
+          {"threads", plan.threads},
+          {"sequences", plan.sequences},
+          {"weights_bytes", plan.weights},
+          {"caches_bytes", plan.caches},
+          {"arenas_bytes", plan.arenas},
+          {"scratch_bytes", plan.scratch},
+          {"logits_bytes", plan.logits},
+          {"media_bytes", plan.media},
+          {"snapshot_bytes", plan.snapshot},
+          {"total_bytes", plan.total},
+          {"available_bytes", plan.available},
+          {"fits", plan.fits()},
+          {"caches", caches}};
 }
 
 Status printJson(const InspectOptions &options, const Bundle &bundle,
@@ -239,6 +247,7 @@ void describePlan(std::string &text, const Result<MemoryPlan> &result) {
       {"scratch of the threads", plan.scratch},
       {"logits, inputs and outputs", plan.logits},
       {"total", plan.total},
+      {"of it for images and sounds", plan.media},
       {"this machine has left", plan.available},
   };
   for (const auto &[name, bytes] : lines)

@@ -192,6 +192,11 @@ void addThreadsOption(CLI::App &command, int32_t &threads) {
       ->envname("LAPIDARY_THREADS");
 }
 
+void addLockOption(CLI::App &command, bool &lock) {
+  command.add_flag("--mlock", lock,
+                   "Keep all of the bundle in memory while it runs");
+}
+
 void addContextOption(CLI::App &command, int64_t &context,
                       const std::string &purpose) {
   command.add_option("--context", context, purpose)

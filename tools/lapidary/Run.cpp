@@ -138,6 +138,8 @@ Result<int> answer(const RunOptions &options) {
 
   double mark = now();
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
+  if (options.lock)
+    LAPIDARY_TRY(bundle->lock());
   const schema::Model &model = *bundle->program().model();
   const Tokenizer tokenizer = LAPIDARY_TRY(
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));

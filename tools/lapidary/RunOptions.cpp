@@ -238,6 +238,7 @@ void addRunOptions(CLI::App &command, RunOptions &options) {
                   "is made if it is not there, and is good for this bundle "
                   "only; it never changes an answer")
       ->type_name("FILE");
+  addLockOption(command, options.lock);
   command.footer(
       "The answer streams to stdout, everything else goes to stderr. Exit "
       "codes: 0, 1 (failed), 2 (usage), "

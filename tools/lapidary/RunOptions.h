@@ -24,6 +24,7 @@ struct RunOptions {
   int64_t maxTokens = 0;
   int64_t context = 0;
   int32_t threads = 0;
+  bool lock = false;
   std::optional<float> temperature;
   std::optional<int32_t> topK;
   std::optional<float> topP;

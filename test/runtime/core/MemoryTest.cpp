@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <utility>
 
 namespace lapidary {
@@ -18,6 +19,29 @@ TEST(Memory, ReservesMoreThanTheMachineHas) {
   EXPECT_EQ(*last, 0);
   *last = 8;
   EXPECT_EQ(*last, 8);
+}
+
+TEST(Memory, BeginsWhereHugePagesCan) {
+  constexpr uint64_t hugePage = 2 << 20;
+  for (uint64_t bytes : {hugePage, hugePage + 1, 5 * hugePage - 4096}) {
+    auto memory = ReservedMemory::reserve(bytes, "test");
+    ASSERT_TRUE(memory.ok()) << memory.status().message();
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(memory->data()) % hugePage, 0u);
+    memory->data()[bytes - 1] = 1;
+    memory->release();
+    EXPECT_EQ(memory->data()[bytes - 1], 0);
+  }
+}
+
+TEST(Memory, KnowsWhatTheProcessHas) {
+  auto memory = ReservedMemory::reserve(64 << 20, "test");
+  ASSERT_TRUE(memory.ok());
+  uint64_t before = currentMemory();
+  EXPECT_GT(before, 0u);
+  std::memset(memory->data(), 1, 64 << 20);
+  // Sanitizers keep books of their own.
+  EXPECT_GE(currentMemory(), before + (60 << 20));
+  EXPECT_GE(peakMemory(), before + (60 << 20));
 }
 
 TEST(Memory, NamesWhatCannotBeReserved) {
