@@ -68,7 +68,7 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Stream> streams,
     return dots;
   };
   SmallVector<Value> dots(streamCount * tokenBlock, splatWord(e, 0));
-  if (int64_t excess = decoder->getExcess()) {
+  if (int64_t excess = getExcess(*decoder)) {
     Value slot = e.add(e.div(first, run), excessSlots.at({run, excess}));
     for (auto [i, dot] : llvm::enumerate(dots))
       dot = broadcastSlot(words, xAt, slot, int64_t(i) % tokenBlock);

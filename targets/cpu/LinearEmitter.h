@@ -71,6 +71,10 @@ private:
                             ValueRange sums);
   /// Columns whose products may be summed as integers.
   int64_t getRunColumns(const SchemeDecoder &own) const;
+  /// What the bytes that are multiplied are more than the codes.
+  int64_t getExcess(const SchemeDecoder &own) const {
+    return own.getExcess() - getDotDeficit(dotKind);
+  }
   /// What a token of the block has in a slot, in all lanes.
   Value broadcastSlot(Buffer buffer, Value xAt, Value slot, int64_t token);
   /// The sum of the group's inputs.

@@ -53,11 +53,11 @@ void LinearEmitter::planInput() {
     slotCount += llvm::divideCeil(columns, period ? period : columns);
   }
   for (const SchemeDecoder &own : decoders) {
-    if (!own.isInteger() || !own.getExcess())
+    if (!own.isInteger() || !getExcess(own))
       continue;
     int64_t run = getRunColumns(own);
     auto [place, isNew] =
-        excessSlots.insert({{run, own.getExcess()}, slotCount});
+        excessSlots.insert({{run, getExcess(own)}, slotCount});
     if (isNew)
       slotCount += llvm::divideCeil(columns, run);
   }

@@ -1,5 +1,6 @@
 // Arithmetic on vectors of words (see the header).
 #include "targets/cpu/VectorWords.h"
+#include "targets/cpu/NeonWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -154,8 +155,8 @@ Value cpu::widenWords(KernelEmitter &e, const lapidary::SchemeField &field,
   llvm_unreachable("unknown field kind");
 }
 
-static Value callIntrinsic(KernelEmitter &e, StringRef name, Type result,
-                           ValueRange operands) {
+Value cpu::callIntrinsic(KernelEmitter &e, StringRef name, Type result,
+                         ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(e, result, e.getStringAttr(name),
                                        operands)
       .getResult(0);
@@ -245,6 +246,8 @@ static Value getGlobalTable(KernelEmitter &e, ArrayRef<uint32_t> table) {
 
 Value cpu::lookupWords(KernelEmitter &e, ArrayRef<uint32_t> table,
                        Value words) {
+  if (table.size() <= size_t(lanes) && isNeon(e.getVariant()))
+    return lookupNeon(e, table, words);
   if (table.size() <= size_t(lanes))
     return e.getVariant().vectorBits == 512 ? permute16(e, table, words)
                                             : permute8(e, table, words);
@@ -268,6 +271,9 @@ Value cpu::roundToBFloat(KernelEmitter &e, Value floats) {
 DotKind cpu::getDotKind(const Variant &variant, unsigned bits) {
   // Two products of bytes, 2 x 127 x 127, fit into 16 bits.
   constexpr unsigned exactBits = 7;
+  if (isNeon(variant))
+    return bits <= exactBits || variant.mixedSigns ? DotKind::Bytes4
+                                                   : DotKind::SignedBytes4;
   return variant.dotProducts ? DotKind::Bytes4
          : bits <= exactBits ? DotKind::Bytes2
                              : DotKind::Halves;
@@ -330,8 +336,12 @@ static Value multiplyHalves(KernelEmitter &e, Value lhs, Value rhs) {
 
 Value cpu::addDot(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
                   ValueRange input) {
+  if (isNeon(e.getVariant()))
+    return addDotNeon(e, kind, sum, bytes, input[0]);
   auto add = [&](Value part) { sum = arith::AddIOp::create(e, sum, part); };
   switch (kind) {
+  case DotKind::SignedBytes4:
+    llvm_unreachable("VNNI takes unsigned bytes");
   case DotKind::Bytes4: {
     auto type = VectorType::get({4 * lanes}, e.getI8Type());
     auto asBytes = [&](Value words) -> Value {

@@ -23,6 +23,10 @@ Value asWords(KernelEmitter &e, Value floats);
 Value loadRaw(KernelEmitter &e, Buffer buffer, Value at, int64_t bytes,
               Type element);
 
+/// A call of LLVM's intrinsic of this name.
+Value callIntrinsic(KernelEmitter &e, StringRef name, Type result,
+                    ValueRange operands);
+
 /// 16 values of `bits` bits (1, 2, 4, 8, 16 or 32) packed one after another at
 /// byte `at`, each in the low bits of its word.
 Value loadPacked(KernelEmitter &e, Buffer buffer, Value at, int64_t bits);
@@ -41,8 +45,12 @@ Value roundToBFloat(KernelEmitter &e, Value floats);
 
 /// How sums of products of bytes are made.
 enum class DotKind : uint8_t {
-  /// One instruction.
+  /// One instruction. Of bytes that are all signed to it: weights of at most 7
+  /// bits.
   Bytes4,
+  /// The same of signed bytes, which are 128 less than the weights' bytes: what
+  /// is missing has to be added.
+  SignedBytes4,
   /// By sums of two products in 16 bits: weights of at most 7 bits.
   Bytes2,
   /// By products of 16 bits. An input's 4 columns take two words: the first and
@@ -57,6 +65,10 @@ inline int64_t getDotWords(DotKind kind) {
 }
 /// 16 integers of -127 to 127 as the words that `addDot` takes: 4 or 8.
 Value packDotInput(KernelEmitter &e, DotKind kind, Value words);
+/// What `addDot` takes a weight's byte to be less than it is.
+inline int64_t getDotDeficit(DotKind kind) {
+  return kind == DotKind::SignedBytes4 ? 128 : 0;
+}
 /// sum + the four products of unsigned bytes with the input's in each lane.
 Value addDot(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
              ValueRange input);
