@@ -2,8 +2,10 @@
 // them, times 8-bit activations. A run of columns shares slope and scale; its
 // sum is exact.
 #include "targets/cpu/LinearEmitter.h"
+#include "targets/cpu/NeonWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <numeric>
 
@@ -29,16 +31,49 @@ int64_t LinearEmitter::getRunColumns(const SchemeDecoder &own) const {
   return std::gcd(group, ofRow ? most : scaleColumns);
 }
 
+Value LinearEmitter::loadSlot(Buffer buffer, Value xAt, Value slot,
+                              int64_t token) {
+  return e.loadScalar(buffer,
+                      e.add(e.add(xAt, e.mul(slot, tokenBlock)), token));
+}
+
 Value LinearEmitter::broadcastSlot(Buffer buffer, Value xAt, Value slot,
                                    int64_t token) {
-  Value at = e.add(e.add(xAt, e.mul(slot, tokenBlock)), token);
-  return e.broadcast(e.loadScalar(buffer, at));
+  return e.broadcast(loadSlot(buffer, xAt, slot, token));
 }
 
 Value LinearEmitter::broadcastGroupSum(Value xAt, Value first, int64_t token) {
   int64_t period = decoder->getGroupColumns();
   Value number = period ? e.div(first, period) : e.index(0);
   return broadcastSlot(slots, xAt, e.add(number, sumSlots.at(period)), token);
+}
+
+/// `dots` are of pairs of tokens, [stream][pair]; `bytes` are words of four
+/// columns, [stream][word].
+void LinearEmitter::addPairs(ArrayRef<SmallVector<Value>> bytes, Value xAt,
+                             Value firstSlot, MutableArrayRef<Value> dots) {
+  int64_t pairCount = tokenBlock / 2;
+  auto count = static_cast<int64_t>(bytes[0].size());
+  for (int64_t i = 0; i < count; i += 2) {
+    // The last word has no second: bytes of 0 times whatever.
+    bool last = i + 1 == count;
+    SmallVector<Value, 2> weights;
+    for (const SmallVector<Value> &own : bytes)
+      weights.push_back(
+          pairWords(e, own[i], last ? splatWord(e, 0) : own[i + 1]));
+    for (int64_t pair = 0; pair < pairCount; ++pair) {
+      SmallVector<Value, 4> input;
+      for (int64_t token : {2 * pair, 2 * pair + 1})
+        for (int64_t word : {i, last ? i : i + 1})
+          input.push_back(loadSlot(words, xAt, e.add(firstSlot, word), token));
+      Value four = vector::FromElementsOp::create(
+          e, VectorType::get({4}, e.getI32Type()), input);
+      for (auto [stream, own] : llvm::enumerate(weights)) {
+        Value &dot = dots[stream * pairCount + pair];
+        dot = addMatrix(e, dotKind, dot, own, four);
+      }
+    }
+  }
 }
 
 SmallVector<Value> LinearEmitter::addRun(ArrayRef<Stream> streams,
@@ -49,11 +84,16 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Stream> streams,
   int64_t run = getRunColumns(*decoder);
   int64_t span = std::gcd(decoder->getSpanColumns(8, 32), run);
   int64_t streamCount = streams.size(), quadWords = getDotWords(dotKind);
+  bool pairs = hasMatrices(e.getVariant()) && tokenBlock % 2 == 0;
   auto addSpan = [&](SmallVector<Value> dots, Value at, int64_t size) {
     SmallVector<SmallVector<Value>> bytes;
     for (const Stream &stream : streams)
       bytes.push_back(decoder->getBytes(stream, at, size, span));
     Value firstSlot = e.add(e.mul(e.div(at, quad), quadWords), wordSlots);
+    if (pairs) {
+      addPairs(bytes, xAt, firstSlot, dots);
+      return dots;
+    }
     for (size_t i = 0; i < bytes[0].size(); ++i)
       for (int64_t token = 0; token < tokenBlock; ++token) {
         SmallVector<Value, 2> broadcast;
@@ -73,6 +113,11 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Stream> streams,
     for (auto [i, dot] : llvm::enumerate(dots))
       dot = broadcastSlot(words, xAt, slot, int64_t(i) % tokenBlock);
   }
+  if (pairs) {
+    for (size_t i = 0; i < dots.size() / 2; ++i)
+      dots[i] = joinTokens(e, dots[2 * i], dots[2 * i + 1]);
+    dots.resize(dots.size() / 2);
+  }
   int64_t begin = 0;
   if (count > unrolled) {
     begin = count / span * span;
@@ -84,6 +129,14 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Stream> streams,
   for (int64_t at = begin; at < count; at += span)
     dots = addSpan(dots, e.add(first, at), std::min(span, count - at));
 
+  if (pairs) {
+    SmallVector<Value> single;
+    for (Value pair : dots) {
+      auto [first, second] = splitTokens(e, pair);
+      single.append({first, second});
+    }
+    dots = single;
+  }
   SmallVector<Value> result(sums);
   Value scaleSlot = e.add(e.div(first, scaleColumns), scaleSlots);
   for (int64_t token = 0; token < tokenBlock; ++token) {

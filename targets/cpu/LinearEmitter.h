@@ -75,7 +75,10 @@ private:
   int64_t getExcess(const SchemeDecoder &own) const {
     return own.getExcess() - getDotDeficit(dotKind);
   }
-  /// What a token of the block has in a slot, in all lanes.
+  void addPairs(ArrayRef<SmallVector<Value>> bytes, Value xAt, Value firstSlot,
+                MutableArrayRef<Value> dots);
+  /// What a token of the block has in a slot, and that in all lanes.
+  Value loadSlot(Buffer buffer, Value xAt, Value slot, int64_t token);
   Value broadcastSlot(Buffer buffer, Value xAt, Value slot, int64_t token);
   /// The sum of the group's inputs.
   Value broadcastGroupSum(Value xAt, Value first, int64_t token);

@@ -102,3 +102,49 @@ Value cpu::addDotNeon(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
                          own.getType(), {own, lhs, rhs});
   });
 }
+
+/// first[0], second[0], first[1], ...
+static Value interleave(KernelEmitter &e, Value first, Value second) {
+  SmallVector<int64_t> order;
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    order.append({lane, lane + lanes});
+  return vector::ShuffleOp::create(e, first, second, order);
+}
+
+Value cpu::pairWords(KernelEmitter &e, Value first, Value second) {
+  return interleave(e, first, second);
+}
+
+Value cpu::joinTokens(KernelEmitter &e, Value first, Value second) {
+  return interleave(e, first, second);
+}
+
+std::pair<Value, Value> cpu::splitTokens(KernelEmitter &e, Value sums) {
+  SmallVector<int64_t> even, odd;
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    even.push_back(2 * lane);
+    odd.push_back(2 * lane + 1);
+  }
+  return {vector::ShuffleOp::create(e, sums, sums, even),
+          vector::ShuffleOp::create(e, sums, sums, odd)};
+}
+
+Value cpu::addMatrix(KernelEmitter &e, DotKind kind, Value sums, Value bytes,
+                     Value input) {
+  bool isSigned = kind == DotKind::SignedBytes4;
+  VectorType bytes16 = vectorOf(e, registerBytes, 8);
+  Value rhs = vector::BitCastOp::create(e, bytes16, input);
+  Value result = sums;
+  for (int64_t first = 0; first < 2 * lanes; first += registerWords) {
+    Value own = slice(e, sums, first, registerWords);
+    Value lhs = vector::BitCastOp::create(
+        e, bytes16, slice(e, bytes, first, registerWords));
+    own = callIntrinsic(e,
+                        isSigned ? "llvm.aarch64.neon.smmla.v4i32.v16i8"
+                                 : "llvm.aarch64.neon.usmmla.v4i32.v16i8",
+                        own.getType(), {own, lhs, rhs});
+    result = vector::InsertStridedSliceOp::create(
+        e, own, result, ArrayRef<int64_t>{first}, ArrayRef<int64_t>{1});
+  }
+  return result;
+}
