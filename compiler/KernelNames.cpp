@@ -11,7 +11,7 @@ using namespace mlir;
 using namespace mlir::lap;
 
 bool mlir::lap::isKernelLevel(Operation *op) {
-  return isa<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
+  return isa<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
              ResidualNormOp, PatchEmbeddingOp>(op);
 }
 
@@ -37,6 +37,13 @@ static void print(raw_ostream &os, EmbedOp op) {
      << table[1];
 }
 
+static void print(raw_ostream &os, PackInputOp op) {
+  if (op.getNorm() != Norm::None)
+    os << '_' << stringifyNorm(op.getNorm());
+  os << '_' << stringifyActivations(op.getPacking().getActivations()) << '_'
+     << getShape(op.getInput())[1];
+}
+
 static void print(raw_ostream &os, FusedLinearOp op) {
   if (op.getNorm() != Norm::None)
     os << '_' << stringifyNorm(op.getNorm());
@@ -46,7 +53,7 @@ static void print(raw_ostream &os, FusedLinearOp op) {
   for (Value weight : op.getWeights())
     rows += getMatrixShape(weight.getType())[0];
   os << '_' << getScheme(op.getWeights()[0].getType()) << '_' << rows << 'x'
-     << getShape(op.getInput())[1];
+     << op.getColumns();
 }
 
 /// Query heads, cache heads and their size.
@@ -84,8 +91,9 @@ std::string mlir::lap::getKernelName(Operation *op) {
   llvm::raw_string_ostream os(name);
   os << op->getName().stripDialect();
   llvm::TypeSwitch<Operation *>(op)
-      .Case<EmbedOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp, ResidualNormOp,
-            PatchEmbeddingOp>([&](auto kernel) { print(os, kernel); });
+      .Case<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
+            ResidualNormOp, PatchEmbeddingOp>(
+          [&](auto kernel) { print(os, kernel); });
   int64_t tokens = getShape(op->getResult(0))[0];
   if (ShapedType::isDynamic(tokens))
     os << "_tn";

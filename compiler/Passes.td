@@ -240,8 +240,9 @@ def FuseResidualNormPass : Pass<"lap-fuse-residual-norm", "::mlir::ModuleOp"> {
 def SetActivationsPass : Pass<"lap-set-activations", "::mlir::ModuleOp"> {
   let summary = "says what the inputs of linear kernels are rounded to";
   let description = [{
-    After: every `lap.fused_linear` rounds its normalized input to `activations` before it multiplies. The norm and the rounding
-    are one step of the kernel: a rounded activation is never stored outside of it.
+    After: every `lap.fused_linear` rounds its normalized input to `activations` before it multiplies: with
+    `auto`, to `int8` where all its weights are in schemes that are affine in a code of at most 8 bits, whose products are then
+    those of integers, and not at all elsewhere.
 
     ```mlir
     %y = lap.fused_linear %x weights(%w : !lap.quantized<512x256, @q4_0>) : tensor<?x256xf32> -> tensor<?x512xf32>
@@ -253,7 +254,7 @@ def SetActivationsPass : Pass<"lap-set-activations", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = ["::mlir::lap::LapDialect"];
-  let options = [Option<"activations", "activations", "std::string", "\"f32\"", "f32, bf16, int8 or int8_token">];
+  let options = [Option<"activations", "activations", "std::string", "\"auto\"", "auto, f32, bf16, int8 or int8_token">];
   let statistics = [Statistic<"changed", "changed", "Linear kernels whose input is rounded otherwise than before">];
 }
 
@@ -294,9 +295,10 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
 
     ```
     name      = operation { "_" variant } [ "_" scheme ] "_" shape "_" tokens [ "_" number ]
-    operation = "embed" | "fused_linear" | "rope_kv_update" | "attention" | "residual_norm" | "patch_embedding"
+    operation = "embed" | "pack_input" | "fused_linear" | "rope_kv_update" | "attention" | "residual_norm" | "patch_embedding"
     variant   = "media"                   -- embed with media
-              | "rms" | "layer"           -- fused_linear: its norm
+              | "rms" | "layer"           -- pack_input, fused_linear: its norm
+              | "f32" | "bf16" | "int8" | "int8_token"  -- pack_input: its activations
               | "gated_gelu" | "softcap"  -- fused_linear: its epilogue
               | "shared"                  -- rope_kv_update: values are the keys
               | "window" | "visible"      -- attention: over a sliding window; with visible ends
@@ -305,7 +307,7 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
     shape     = vocabulary "x" width              -- embed
               | rows of all weights "x" columns   -- fused_linear
               | query heads "x" kv heads "x" head_dim  -- rope_kv_update, attention
-              | width                             -- residual_norm
+              | width                             -- pack_input, residual_norm
               | positions "x" width               -- patch_embedding
     tokens    = "t" count | "tn"          -- tokens of a step; tn: known when it runs
     number    = 2, 3, ... where the rest of the name is taken

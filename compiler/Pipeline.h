@@ -42,9 +42,9 @@ struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
       llvm::cl::init("")};
   Option<std::string> activations{
       *this, "activations",
-      llvm::cl::desc("What inputs of linear kernels are rounded to: f32, bf16, "
-                     "int8 or int8_token"),
-      llvm::cl::init("f32")};
+      llvm::cl::desc("What inputs of linear kernels are rounded to: auto, f32, "
+                     "bf16, int8 or int8_token"),
+      llvm::cl::init("auto")};
 };
 
 /// From model level to kernel level.

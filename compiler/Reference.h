@@ -50,8 +50,9 @@ public:
   /// programs do: what differs then is the code.
   bool halfCaches = false;
 
-  /// What inputs of linear ops are rounded to.
-  Activations activations = Activations::F32;
+  /// What inputs of linear ops are rounded to, by the name of the weight; f32
+  /// where there is none.
+  llvm::StringMap<Activations> activations;
 
   /// Sees the result of each op as it is computed.
   std::function<void(Operation *, const ReferenceTensor &)> observer;

@@ -103,7 +103,8 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(LinearOp op) {
   int64_t tokens = input.shape[0], rows = getShape(*weight)[0],
           columns = getShape(*weight)[1];
   std::vector<float> rounded = input.values;
-  switch (activations) {
+  auto rounding = activations.find(weight->getSymName());
+  switch (rounding == activations.end() ? Activations::F32 : rounding->second) {
   case Activations::F32:
     break;
   case Activations::BF16:

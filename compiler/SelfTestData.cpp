@@ -193,7 +193,9 @@ void SelfTestBuilder::finish(SelfTestData &test, ArrayRef<float> logits) {
   // Embeddings are in the order of soft tokens, so those of a beginning of the
   // sequence are a beginning of all.
   int64_t values = soft * config.text.hidden;
-  bool rounded = inputs.activations != Activations::F32;
+  bool rounded = llvm::any_of(inputs.activations, [](const auto &entry) {
+    return entry.second != Activations::F32;
+  });
   test.embedding_stride =
       std::max<int64_t>(1, llvm::divideCeil(values, comparedEmbeddings));
   for (int64_t i = 0; i < values; i += test.embedding_stride)

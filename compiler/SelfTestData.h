@@ -12,8 +12,9 @@ struct SelfTestInputs {
   /// Model level IR; its weights have the types that the bundle stores.
   ModuleOp model;
   const lapidary::ModelConfig &config;
-  /// What the bundle's kernels round the inputs of linear ops to.
-  Activations activations = Activations::F32;
+  /// What the bundle's kernels round the inputs of linear ops to, by the name
+  /// of the weight.
+  llvm::StringMap<Activations> activations;
 };
 
 /// The tests with zeros in place of the expected values: as large as they will

@@ -108,4 +108,25 @@ def Lap_Activations : I32EnumAttr<"Activations", "What a linear op's input is ro
 }
 def Lap_ActivationsAttr : Lap_EnumAttr<Lap_Activations, "activations">;
 
+def Lap_PackedAttr : AttrDef<LapDialect, "Packed"> {
+  let mnemonic = "packed";
+  let summary = "what a row of a packed input holds";
+  let description = [{
+    The encoding of a tensor of i32 that holds, for each token, what linear kernels read of `columns` inputs
+    (dialects/lap/PackedInput.h has the places): with `values` each as f32, with `halves` as bf16, with `codes` as the 8-bit
+    multiples of scales; for each N of `sums` the sums of N inputs as f32 (0: of the row); for each pair N, E of `code_sums` the
+    sums of N codes times -E as i32.
+
+    - (C1) `columns` is 1 to 2^24, `codes` goes with 8-bit `activations` and `halves` with bf16.
+    - (C2) N of `sums` is at least 0, of `code_sums` at least 1; these come in pairs, with `codes`, and E is 1 to 128.
+
+    Example: `#lap.packed<columns = 256, activations = int8, values = false, halves = false, codes = true,
+    sums = [], code_sums = [32, 8]>`
+  }];
+  let parameters = (ins "int64_t":$columns, EnumParameter<Lap_Activations>:$activations, "bool":$values, "bool":$halves,
+                        "bool":$codes, "::mlir::DenseI64ArrayAttr":$sums, "::mlir::DenseI64ArrayAttr":$code_sums);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
 #endif // LAP_DIALECT

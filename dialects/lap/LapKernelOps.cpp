@@ -1,6 +1,7 @@
 // Verifiers of the kernel level ops. C1, C2, ... are the constraints of
 // LapKernelOps.td.
 #include "dialects/lap/LapDialect.h"
+#include "dialects/lap/PackedInput.h"
 
 #include "mlir/IR/Builders.h"
 
@@ -35,8 +36,38 @@ LogicalResult EmbedOp::verify() {
   return success();
 }
 
-LogicalResult FusedLinearOp::verify() {
+/// Whether a norm before linear ops on `width` columns has its operands.
+template <typename Op> static LogicalResult verifyNorm(Op op, int64_t width) {
+  bool weightFits = op.getNorm() == Norm::None    ? !op.getNormWeight()
+                    : op.getNorm() == Norm::Layer ? !!op.getNormWeight()
+                                                  : true;
+  if (weightFits && !op.getNormBias() == (op.getNorm() != Norm::Layer) &&
+      hasSize(op.getNormWeight(), width) && hasSize(op.getNormBias(), width))
+    return success();
+  return op.emitOpError("norm '") << stringifyNorm(op.getNorm())
+                                  << "' does not take these norm operands";
+}
+
+LogicalResult PackInputOp::verify() {
   int64_t width = getWidth(getInput());
+  PackedAttr packing = getPacking();
+  if (packing.getColumns() != width ||
+      getTokens(getResult()) != getTokens(getInput()) ||
+      getWidth(getResult()) != PackedInputLayout(packing).words) // C1
+    return emitOpError("does not pack ")
+           << getInput().getType() << " as " << getResult().getType()
+           << ": expected rows of " << PackedInputLayout(packing).words
+           << " words for " << packing.getColumns() << " columns";
+  return verifyNorm(*this, width); // C2
+}
+
+int64_t FusedLinearOp::getColumns() {
+  PackedAttr packing = getPacking();
+  return packing ? packing.getColumns() : getWidth(getInput());
+}
+
+LogicalResult FusedLinearOp::verify() {
+  int64_t width = getColumns();
   bool gated = getEpilogue() == Epilogue::GatedGelu;
   size_t results = gated ? 1 : getWeights().size();
   if (getWeights().empty() || getResults().size() != results ||
@@ -53,13 +84,16 @@ LogicalResult FusedLinearOp::verify() {
              << shape[0] << " x " << shape[1] << " does not take "
              << getInput().getType() << " to " << result.getType();
   }
-  bool weightFits = getNorm() == Norm::None    ? !getNormWeight()
-                    : getNorm() == Norm::Layer ? !!getNormWeight()
-                                               : true;
-  if (!weightFits || !getNormBias() != (getNorm() != Norm::Layer) ||
-      !hasSize(getNormWeight(), width) || !hasSize(getNormBias(), width)) // C2
-    return emitOpError("norm '")
-           << stringifyNorm(getNorm()) << "' does not take these norm operands";
+  if (failed(verifyNorm(*this, width))) // C2
+    return failure();
+  if (PackedAttr packing = getPacking();
+      packing &&
+      (getNorm() != Norm::None ||
+       packing.getActivations() != getActivations() ||
+       getWidth(getInput()) != PackedInputLayout(packing).words)) // C6
+    return emitOpError("expected no norm, the activations of its packed input "
+                       "and rows of ")
+           << PackedInputLayout(packing).words << " words";
   if (getBias() &&
       (getWeights().size() != 1 ||
        !hasSize(getBias(),

@@ -29,6 +29,34 @@ def Lap_EmbedOp : Lap_Op<"embed", [Pure, AttrSizedOperandSegments]> {
   let hasCanonicalizeMethod = 1;
 }
 
+def Lap_PackInputOp : Lap_Op<"pack_input", [Pure, AttrSizedOperandSegments]> {
+  let summary = "normalizes and rounds the input of linear ops, once for all of them";
+  let description = [{
+    `norm(input)` as `lap.fused_linear` takes it, rounded as the result's encoding says: a row of words a token.
+
+    - (C1) the result is T x W for an input of T x K; its encoding is of K columns, which take W words.
+    - (C2) norm `rms` has at most a weight, `layer` a weight and a bias, `none` neither; they have K elements.
+
+    Example:
+    ```mlir
+    %p = lap.pack_input %x norm(%n : tensor<256xbf16>) {norm = #lap.norm<rms>, eps = 1.0e-6 : f32}
+        : tensor<?x256xf32> -> tensor<?x80xi32, #lap.packed<columns = 256, activations = int8, values = false, halves = false,
+                                                            codes = true, sums = [], code_sums = []>>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$input, Optional<Lap_Vector>:$norm_weight, Optional<Lap_Vector>:$norm_bias,
+                       DefaultValuedAttr<Lap_NormAttr, "Norm::None">:$norm, DefaultValuedAttr<F32Attr, "0.0f">:$eps);
+  let results = (outs Lap_PackedInput:$result);
+  let assemblyFormat = [{
+    $input (`norm` `(` $norm_weight^ `:` type($norm_weight) `)`)? (`norm_bias` `(` $norm_bias^ `:` type($norm_bias) `)`)?
+    attr-dict `:` type($input) `->` type($result)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    PackedAttr getPacking() { return cast<PackedAttr>(getResult().getType().getEncoding()); }
+  }];
+}
+
 def Lap_FusedLinearOp : Lap_Op<"fused_linear", [Pure, AttrSizedOperandSegments]> {
   let summary = "linear ops on one input, with the norm before and the activation after";
   let description = [{
@@ -40,6 +68,7 @@ def Lap_FusedLinearOp : Lap_Op<"fused_linear", [Pure, AttrSizedOperandSegments]>
     - (C3) as many results as weights; with `gated_gelu` two weights of the same type and one result.
     - (C4) a bias only with one weight, of M elements, and no `gated_gelu`.
     - (C5) `cap` is positive with `softcap` and 0 otherwise.
+    - (C6) a packed input is of K columns, packed with the same `activations`, and its norm is part of it: the norm is `none`.
 
     `activations` says what the normalized input is rounded to before it is multiplied: `int8` to 8-bit integers with an f32 scale
     a token and 32 columns, `int8_token` with a scale a token (scale = largest magnitude / 127, ties to even), `bf16` to that.
@@ -50,12 +79,20 @@ def Lap_FusedLinearOp : Lap_Op<"fused_linear", [Pure, AttrSizedOperandSegments]>
         {norm = #lap.norm<rms>, eps = 1.0e-6 : f32} : tensor<?x256xf32> -> tensor<?x256xf32>, tensor<?x128xf32>
     ```
   }];
-  let arguments = (ins Lap_Activation:$input, Optional<Lap_Vector>:$norm_weight, Optional<Lap_Vector>:$norm_bias,
-                       Variadic<Lap_Matrix>:$weights, Optional<Lap_Vector>:$bias,
+  let arguments = (ins AnyTypeOf<[Lap_Activation, Lap_PackedInput]>:$input, Optional<Lap_Vector>:$norm_weight,
+                       Optional<Lap_Vector>:$norm_bias, Variadic<Lap_Matrix>:$weights, Optional<Lap_Vector>:$bias,
                        DefaultValuedAttr<Lap_NormAttr, "Norm::None">:$norm, DefaultValuedAttr<F32Attr, "0.0f">:$eps,
                        DefaultValuedAttr<Lap_EpilogueAttr, "Epilogue::None">:$epilogue, DefaultValuedAttr<F32Attr, "0.0f">:$cap,
                        DefaultValuedAttr<Lap_ActivationsAttr, "Activations::F32">:$activations);
   let results = (outs Variadic<Lap_Activation>:$results);
+  let extraClassDeclaration = [{
+    /// What the input holds; null for an input that is not packed.
+    PackedAttr getPacking() {
+      return dyn_cast_or_null<PackedAttr>(cast<RankedTensorType>(getInput().getType()).getEncoding());
+    }
+    /// Columns of the weights.
+    int64_t getColumns();
+  }];
   let assemblyFormat = [{
     $input (`norm` `(` $norm_weight^ `:` type($norm_weight) `)`)? (`norm_bias` `(` $norm_bias^ `:` type($norm_bias) `)`)?
     `weights` `(` $weights `:` type($weights) `)` (`bias` `(` $bias^ `:` type($bias) `)`)? attr-dict

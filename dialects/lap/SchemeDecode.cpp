@@ -390,6 +390,24 @@ bool mlir::lap::isAffine(SchemeOp scheme) {
              .has_value();
 }
 
+CenteredCode mlir::lap::getCenteredCode(SchemeOp scheme) {
+  constexpr int64_t largest = 128;
+  Value code = getCodeArgument(scheme);
+  if (scheme.getModel().fields[scheme.getCode()].kind !=
+          lapidary::FieldKind::Unsigned ||
+      !code.hasOneUse())
+    return {code};
+  auto centred = dyn_cast<arith::SubIOp>(*code.user_begin());
+  auto constant =
+      centred ? centred.getRhs().getDefiningOp<arith::ConstantOp>() : nullptr;
+  if (!constant)
+    return {code};
+  int64_t zero = cast<IntegerAttr>(constant.getValue()).getInt();
+  if (zero < 1 || zero > largest)
+    return {code};
+  return {centred, zero};
+}
+
 bool mlir::lap::isAffineIn(SchemeOp scheme, Value codeValue) {
   SmallVector<Value> codeValues = getCodeValues(scheme);
   if (codeValues.size() != 1 || codeValues.front() != codeValue)
@@ -410,6 +428,49 @@ bool mlir::lap::isAffineIn(SchemeOp scheme, Value codeValue) {
   return AffineWalk(scheme, codeValue, nullptr, scheme.getLoc(), nullptr)
       .run()
       .has_value();
+}
+
+std::optional<IntegerLevels> mlir::lap::getIntegerLevels(SchemeOp scheme) {
+  constexpr unsigned mostBits = 4;
+  constexpr float largestLevel = 127;
+  SmallVector<Value> values = getCodeValues(scheme);
+  if (scheme.getModel().fields[scheme.getCode()].bits > mostBits ||
+      values.size() != 1 || !isAffineIn(scheme, values.front()))
+    return std::nullopt;
+  std::vector<float> numbers;
+  float least = 0;
+  for (uint32_t word : getCodeTable(scheme, values.front())) {
+    float number = values.front().getType().isF32()
+                       ? llvm::bit_cast<float>(word)
+                       : static_cast<float>(static_cast<int32_t>(word));
+    if (!std::isfinite(number))
+      return std::nullopt;
+    numbers.push_back(number);
+    float magnitude = std::fabs(number);
+    if (magnitude > 0 && (least == 0 || magnitude < least))
+      least = magnitude;
+  }
+  // The unit is the least level, or a half or a quarter of it.
+  for (float unit = least; unit >= least / 4 && unit > 0; unit /= 2) {
+    IntegerLevels result = {values.front(), unit, {}};
+    for (float number : numbers) {
+      float level = number / unit;
+      if (std::fabs(level) > largestLevel || level != std::trunc(level) ||
+          level * unit != number)
+        break;
+      result.levels.push_back(static_cast<int8_t>(level));
+    }
+    if (result.levels.size() == numbers.size())
+      return result;
+  }
+  return std::nullopt;
+}
+
+bool mlir::lap::hasIntegerProducts(SchemeOp scheme) {
+  constexpr unsigned mostBits = 8;
+  return (scheme.getModel().fields[scheme.getCode()].bits <= mostBits &&
+          isAffine(scheme)) ||
+         getIntegerLevels(scheme).has_value();
 }
 
 bool mlir::lap::hasAffineOffset(SchemeOp scheme, Value codeValue) {

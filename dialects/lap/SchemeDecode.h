@@ -51,6 +51,30 @@ private:
 /// Whether the decode region is affine in an integer code.
 bool isAffine(SchemeOp scheme);
 
+/// The integer that a scheme is affine in: an unsigned code or, where the
+/// region first takes a constant `zero` of at most 128 from it, the difference.
+/// Bytes of the code then exceed it by that.
+struct CenteredCode {
+  Value value;
+  int64_t zero = 0;
+};
+CenteredCode getCenteredCode(SchemeOp scheme);
+
+/// What codes of at most 4 bits stand for, as multiples of a unit.
+struct IntegerLevels {
+  /// The code value that is `unit * levels[code]`.
+  Value value;
+  float unit;
+  SmallVector<int8_t, 16> levels;
+};
+/// If the region is affine in such a value of its code: a table of integers, or
+/// the few values of a small float.
+std::optional<IntegerLevels> getIntegerLevels(SchemeOp scheme);
+
+/// Whether kernels may multiply with 8-bit activations as integers: the region
+/// is affine in a code of at most 8 bits, or has integer levels.
+bool hasIntegerProducts(SchemeOp scheme);
+
 /// Where the region leaves what depends on the code alone: values that are made
 /// of code and constants (the code itself at first) and meet another field, or
 /// are the weight.

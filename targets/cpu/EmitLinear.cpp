@@ -8,36 +8,70 @@ using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
 LinearEmitter::LinearEmitter(KernelEmitter &e, FusedLinearOp op)
-    : e(e), op(op) {
-  input = e.getBuffer(op.getInput());
-  columns = cast<RankedTensorType>(op.getInput().getType()).getDimSize(1);
-  single = e.getStaticTokens() == 1;
-  tokenBlock = single ? 1 : e.getVariant().tokenBlock;
+    : e(e), op(op), columns(op.getColumns()), single(e.getStaticTokens() == 1),
+      gated(op.getEpilogue() == Epilogue::GatedGelu) {}
+
+LogicalResult LinearEmitter::bindInput() {
+  for (Value weight : op.getWeights()) {
+    FailureOr<SchemeDecoder> own =
+        SchemeDecoder::create(e, weight.getType(), op);
+    FailureOr<LinearForm> form = LinearForm::create(op, weight);
+    if (failed(own) || failed(form))
+      return failure();
+    if (form->integers)
+      own->useIntegers();
+    decoders.push_back(std::move(*own));
+    forms.push_back(*form);
+  }
+  Buffer input = e.getBuffer(op.getInput());
+  PackedAttr packing = op.getPacking();
+  if (packing) {
+    layout.emplace(packing);
+    stride = layout->words;
+    valuesAt = layout->valuesAt;
+    words = input;
+    floats = e.getView(input, e.getF32Type());
+  } else {
+    if (op.getNorm() != Norm::None || op.getActivations() != Activations::F32)
+      return op.emitOpError("normalizes or rounds its input: expected one that "
+                            "lap-pack-inputs has packed");
+    stride = columns;
+    floats = input;
+  }
+  constexpr int64_t none = PackedInputLayout::none;
+  for (const LinearForm &own : forms) {
+    bool complete =
+        own.integers ? layout && layout->codesAt != none &&
+                           (!own.excess ||
+                            layout->findCodeSums(own.run, own.excess) != none)
+                     : valuesAt != none;
+    if (own.sumPeriod)
+      complete &= layout && layout->findSums(*own.sumPeriod) != none;
+    if (!complete)
+      return op.emitOpError("lacks what it reads of its input: expected one "
+                            "that lap-pack-inputs has packed for it");
+  }
+  return success();
 }
 
-void LinearEmitter::emitTiles(ArrayRef<Stream> streams, Write write) {
-  int64_t streamCount = streams.size();
-  auto writeToken = [&](ArrayRef<Value> sums, int64_t number, Value token) {
-    SmallVector<Value> own;
-    for (int64_t s = 0; s < streamCount; ++s)
-      own.push_back(sums[s * tokenBlock + number]);
-    write(own, token);
-  };
-  if (single) {
-    writeToken(emitSums(streams, e.index(0)), 0, e.index(0));
-    return;
+void LinearEmitter::forBlocks(Value begin, Value end, int64_t most,
+                              function_ref<void(Value, int64_t)> body) {
+  Value left = e.sub(end, begin);
+  Value whole = e.mul(e.div(left, most), most);
+  Value wholeEnd = e.add(begin, whole);
+  e.loop(begin, wholeEnd, most, [&](Value first) { body(first, most); });
+  Value rest = e.sub(left, whole);
+  int64_t largest = 8;
+  while (largest >= most)
+    largest /= 2;
+  for (int64_t block = largest; block; block /= 2) {
+    // The larger blocks that the rest has come before.
+    Value before = e.mul(e.div(rest, 2 * block), 2 * block);
+    if (block == largest)
+      before = e.index(0);
+    e.when(e.lessThan(e.index(block - 1), e.sub(rest, before)),
+           [&] { body(e.add(wholeEnd, before), block); });
   }
-  e.loop(e.index(0), e.getTokens(), tokenBlock, [&](Value first) {
-    SmallVector<Value> sums = emitSums(streams, e.mul(first, slotCount));
-    for (int64_t number = 0; number < tokenBlock; ++number) {
-      Value token = e.add(first, number);
-      if (number == 0)
-        writeToken(sums, number, token);
-      else
-        e.when(e.lessThan(token, e.getTokens()),
-               [&] { writeToken(sums, number, token); });
-    }
-  });
 }
 
 void LinearEmitter::storeRows(Value sums, Buffer out, int64_t rows, Value token,
@@ -52,6 +86,62 @@ void LinearEmitter::storeRows(Value sums, Buffer out, int64_t rows, Value token,
   e.storeLanes(sums, out, at, left);
 }
 
+void LinearEmitter::forTiles(Value begin, Value end, int64_t count,
+                             function_ref<void(ArrayRef<Value>)> body) {
+  e.loop(begin, end, count, [&](Value tile) {
+    SmallVector<Value> tiles = {tile};
+    for (int64_t i = 1; i < count; ++i)
+      tiles.push_back(e.min(e.add(tile, i), e.add(end, -1)));
+    body(tiles);
+  });
+}
+
+void LinearEmitter::emitTiles(Value begin, Value end, GetStreams getStreams,
+                              Write write) {
+  // About what memory gives a core in its latency.
+  constexpr int64_t bytesAhead = 2048;
+  decoder->setPrefetch(decoder->getColumnsOfBytes(bytesAhead));
+  auto computeBlocks = [&](ArrayRef<Value> tiles, int64_t most) {
+    SmallVector<Stream> streams = getStreams(tiles);
+    auto compute = [&](Value first, int64_t block) {
+      SmallVector<Value> sums =
+          emitSums(streams, {block, e.mul(first, stride)});
+      for (int64_t token = 0; token < block; ++token) {
+        SmallVector<Value> own;
+        for (size_t s = 0; s < streams.size(); ++s)
+          own.push_back(sums[s * block + token]);
+        write(tiles, own, e.add(first, token));
+      }
+    };
+    if (single)
+      compute(e.index(0), 1);
+    else
+      forBlocks(e.index(0), e.getTokens(), most, compute);
+  };
+  const Variant &variant = e.getVariant();
+  if (single || !form->integers) {
+    // Gate and up take the registers of two row tiles.
+    int64_t tiles = single || gated ? 1 : variant.rowTiles;
+    int64_t most = variant.tokenBlock;
+    if (gated && variant.rowTiles == 1)
+      most /= 2;
+    forTiles(begin, end, tiles,
+             [&](ArrayRef<Value> own) { computeBlocks(own, most); });
+    return;
+  }
+  // Few tokens: weights are decoded in registers, for all of them at once.
+  constexpr int64_t few = 8;
+  int64_t most = variant.vectorBits == 512 ? few : few / 2;
+  if (gated)
+    most /= 2;
+  e.when(e.lessThan(e.getTokens(), e.index(few + 1)), [&] {
+    forTiles(begin, end, 1,
+             [&](ArrayRef<Value> own) { computeBlocks(own, most); });
+  });
+  e.when(e.lessThan(e.index(few), e.getTokens()),
+         [&] { emitPanels(begin, end, getStreams, write); });
+}
+
 /// Tiles of weight `number`, which are the kernel's tiles from `firstTile` on.
 void LinearEmitter::emitWeight(int64_t number, int64_t firstTile) {
   Buffer bytes = e.getBuffer(op.getWeights()[number]);
@@ -59,90 +149,69 @@ void LinearEmitter::emitWeight(int64_t number, int64_t firstTile) {
   Buffer bias;
   if (op.getBias())
     bias = e.getBuffer(op.getBias());
-  const RowTileLayout &layout = decoder->getLayout();
-  auto compute = [&](Value tile, int64_t tiles) {
+  const RowTileLayout &rows = decoder->getLayout();
+  auto getStreams = [&](ArrayRef<Value> tiles) {
     SmallVector<Stream> streams;
-    for (int64_t i = 0; i < tiles; ++i)
-      streams.push_back({bytes, e.mul(e.add(tile, i), layout.tileBytes)});
-    emitTiles(streams, [&](ArrayRef<Value> sums, Value token) {
-      for (int64_t i = 0; i < tiles; ++i) {
-        Value sum = sums[i];
-        Value own = e.add(tile, i);
-        if (bias.memref) {
-          Value row = e.mul(own, RowTileLayout::tileRows);
-          Value left = e.min(e.sub(e.index(layout.rows), row),
-                             e.index(KernelEmitter::lanes));
-          Value added = e.loadLanes(bias, row, left);
-          sum = e.addF(sum, added);
-        }
-        if (op.getEpilogue() == Epilogue::Softcap)
-          sum = e.softcap(sum, op.getCap().convertToFloat());
-        storeRows(sum, out, layout.rows, token, own);
-      }
-    });
+    for (Value tile : tiles)
+      streams.push_back({bytes, e.mul(tile, rows.tileBytes)});
+    return streams;
   };
-  Value zero = e.index(0);
-  Value begin = e.max(e.add(e.getTileBegin(), -firstTile), zero);
-  Value end = e.min(e.add(e.getTileEnd(), -firstTile), e.index(layout.tiles));
-  // Sums of integers take as many registers as the sums of what they make.
-  int64_t step = single || decoder->isInteger() ? 1 : e.getVariant().rowTiles;
-  if (step == 1) {
-    e.loop(begin, end, 1, [&](Value tile) { compute(tile, 1); });
-    return;
-  }
-  // Whole groups of row tiles, then what is left.
-  Value count = e.max(e.sub(end, begin), zero);
-  Value wholeEnd = e.add(begin, e.mul(e.div(count, step), step));
-  e.loop(begin, wholeEnd, step, [&](Value tile) { compute(tile, step); });
-  e.loop(wholeEnd, end, 1, [&](Value tile) { compute(tile, 1); });
+  auto write = [&](ArrayRef<Value> tiles, ArrayRef<Value> sums, Value token) {
+    for (auto [tile, sum] : llvm::zip(tiles, sums)) {
+      Value value = sum;
+      if (bias.memref) {
+        Value row = e.mul(tile, RowTileLayout::tileRows);
+        Value left = e.min(e.sub(e.index(rows.rows), row),
+                           e.index(KernelEmitter::lanes));
+        value = e.addF(value, e.loadLanes(bias, row, left));
+      }
+      if (op.getEpilogue() == Epilogue::Softcap)
+        value = e.softcap(value, op.getCap().convertToFloat());
+      storeRows(value, out, rows.rows, token, tile);
+    }
+  };
+  Value begin = e.max(e.add(e.getTileBegin(), -firstTile), e.index(0));
+  Value end = e.min(e.add(e.getTileEnd(), -firstTile), e.index(rows.tiles));
+  emitTiles(begin, end, getStreams, write);
 }
 
 void LinearEmitter::emitGated() {
   Buffer gate = e.getBuffer(op.getWeights()[0]);
   Buffer up = e.getBuffer(op.getWeights()[1]);
   Buffer out = e.getResultBuffer(op.getResults()[0]);
-  const RowTileLayout &layout = decoder->getLayout();
-  e.loopTiles([&](Value tile) {
-    Value at = e.mul(tile, layout.tileBytes);
-    emitTiles({{gate, at}, {up, at}}, [&](ArrayRef<Value> sums, Value token) {
-      storeRows(e.mulF(e.gelu(sums[0]), sums[1]), out, layout.rows, token,
-                tile);
-    });
-  });
+  const RowTileLayout &rows = decoder->getLayout();
+  emitTiles(
+      e.getTileBegin(), e.getTileEnd(),
+      [&](ArrayRef<Value> tiles) -> SmallVector<Stream> {
+        Value at = e.mul(tiles[0], rows.tileBytes);
+        return {{gate, at}, {up, at}};
+      },
+      [&](ArrayRef<Value> tiles, ArrayRef<Value> sums, Value token) {
+        storeRows(e.mulF(e.gelu(sums[0]), sums[1]), out, rows.rows, token,
+                  tiles[0]);
+      });
 }
 
 FailureOr<KernelInfo> LinearEmitter::emit() {
-  for (Value weight : op.getWeights()) {
-    FailureOr<SchemeDecoder> own =
-        SchemeDecoder::create(e, weight.getType(), op);
-    if (failed(own))
-      return failure();
-    decoders.push_back(std::move(*own));
-  }
-  planInput();
-  packInput();
+  if (failed(bindInput()))
+    return failure();
   int64_t tiles = 0;
-  bool gated = op.getEpilogue() == Epilogue::GatedGelu;
-  for (auto [number, own] : llvm::enumerate(decoders)) {
-    decoder = &own;
-    int64_t firstTile = std::exchange(tiles, tiles + own.getLayout().tiles);
+  for (size_t number = 0; number < decoders.size(); ++number) {
+    decoder = &decoders[number];
+    form = &forms[number];
+    int64_t firstTile = tiles;
+    tiles += decoder->getLayout().tiles;
     if (gated) {
       emitGated();
       break;
     }
-    emitWeight(number, firstTile);
+    emitWeight(static_cast<int64_t>(number), firstTile);
   }
   int64_t work = RowTileLayout::tileRows * columns * (gated ? 2 : 1);
   KernelInfo info;
   info.tiles = {tiles, 0};
   info.tileWork = single ? Extent{work, 0} : Extent{0, work};
-  int64_t rowBytes = rowElements * sizeof(float);
-  int64_t tokenBytes = slotCount * sizeof(float);
-  // The last block may be partly empty: one block more than the tokens need.
-  constexpr int64_t largestBlock = 16;
-  info.scratch = single
-                     ? Extent{rowBytes + tokenBytes, 0}
-                     : Extent{rowBytes + largestBlock * tokenBytes, tokenBytes};
+  info.scratch = {scratchBytes, 0};
   return info;
 }
 

@@ -75,7 +75,10 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
       Value keys = loadPointer();
       pointers[argument] = {keys, loadPointer()};
     } else if (auto memref = dyn_cast<MemRefType>(argument.getType())) {
-      buffers[argument] = makeBuffer(loadPointer(), memref.getElementType());
+      Value operand = loadPointer();
+      Buffer buffer = makeBuffer(operand, memref.getElementType());
+      operandPointers[buffer.memref] = operand;
+      buffers[argument] = buffer;
     }
   }
 }
@@ -111,6 +114,10 @@ Buffer KernelEmitter::getBuffer(Value value) const {
   auto found = buffers.find(getArgument(value));
   assert(found != buffers.end() && "kernel operand without a buffer");
   return found->second;
+}
+
+Buffer KernelEmitter::getView(Buffer buffer, Type elementType) {
+  return makeBuffer(operandPointers.at(buffer.memref), elementType);
 }
 
 Buffer KernelEmitter::getResultBuffer(Value result) const {

@@ -22,6 +22,9 @@ struct Variant {
   int64_t tokenBlock;
   /// Row tiles (16 rows) whose accumulators are kept at once.
   int64_t rowTiles;
+  /// Of sums of integers, which take as many registers again while they are
+  /// made: tokens and row tiles at once.
+  int64_t dotTokens, dotTiles;
   /// Width of the registers.
   unsigned vectorBits;
   /// Whether an instruction sums products of bytes (AVX-512 VNNI, dotprod).
@@ -56,6 +59,8 @@ public:
   Buffer getBuffer(Value value) const;
   /// The buffer that a result of the kernel's op is written to.
   Buffer getResultBuffer(Value result) const;
+  /// An operand's memory as elements of another type.
+  Buffer getView(Buffer buffer, Type elementType);
   std::pair<Buffer, Buffer> getCache(Value cache) const;
   /// Scratch memory from `byteOffset` on, as f32 or i32.
   Buffer getScratch(int64_t byteOffset = 0, bool words = false);
@@ -150,6 +155,8 @@ private:
   const Variant &variant;
   func::FuncOp function;
   DenseMap<Value, SmallVector<Value, 2>> pointers;
+  /// By the memref that stands for it.
+  DenseMap<Value, Value> operandPointers;
   mutable DenseMap<Value, Buffer> buffers;
   Value scratchPointer, tileBegin, tileEnd, tokens, past, chunk;
   int64_t staticTokens = 0;
@@ -158,8 +165,7 @@ private:
 /// Emits the body of the kernel for its op; says how it is to be called.
 FailureOr<KernelInfo> emitKernel(KernelEmitter &emitter, Operation *op);
 
-/// Whether a linear kernel multiplies this weight's codes as integers.
-bool usesIntegers(FusedLinearOp op, Value weight);
+FailureOr<KernelInfo> emitPackInput(KernelEmitter &e, PackInputOp op);
 FailureOr<KernelInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
 FailureOr<KernelInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
 KernelInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);

@@ -3,19 +3,21 @@
 // (SchemeDecoder.h), and multiplied with broadcast activations, so that each
 // lane sums its own row.
 //
-// Kernels for one token sum over several accumulators to hide the latency of
-// FMA. Kernels for many tokens first pack the (normalized) activations as
-// [token block][slot][token], where a slot is a column's value, then keep token
-// block x row tiles accumulators in registers.
+// The input is f32 as it is, or packed (dialects/lap/PackedInput.h): a row a
+// token. Kernels for one token sum over several accumulators to hide the
+// latency of FMA. Those for any number keep the sums of a block of tokens x
+// row tiles in registers, of blocks as large as fit, then of 8, 4, 2 and 1
+// tokens for what is left: no token is computed that is not there.
 //
 // With 8-bit activations, schemes that are affine in their code are multiplied
-// as integers; slots hold columns' bytes, scales and sums too.
+// as integers. A step of more tokens than a block has decodes the weights of
+// some columns once for many tokens, into scratch memory that stays in the
+// first cache (LinearPanel.cpp).
 #pragma once
 
+#include "targets/cpu/LinearForm.h"
 #include "targets/cpu/SchemeDecoder.h"
 #include "targets/cpu/VectorWords.h"
-
-#include <map>
 
 namespace mlir::lap::cpu {
 
@@ -27,88 +29,89 @@ public:
 
 private:
   using Group = SchemeDecoder::Group;
-
-  // The input (LinearInput.cpp).
-  void planInput();
-  void packInput();
-  void normalize(Value token, function_ref<void(Value, Value, int64_t)> put);
-  void quantize(Value token);
-  void sumGroups(Value token, Buffer from);
-  void sumCodes(Value token);
-  /// Calls `store` with the first column of each `group` columns and the sum
-  /// of their values.
-  void sumRuns(Buffer from, int64_t group,
-               function_ref<void(Value first, Value sum)> store);
-  /// The element of scratch memory that a slot of a token is at.
-  Value getSlot(Value token, Value slot);
+  /// The streams of some row tiles.
+  using GetStreams = function_ref<SmallVector<Stream>(ArrayRef<Value> tiles)>;
+  /// Takes those streams' sums for a token.
+  using Write = function_ref<void(ArrayRef<Value> tiles, ArrayRef<Value> sums,
+                                  Value token)>;
 
   // Tiles (EmitLinear.cpp).
+  /// Finds what the kernel reads of its input.
+  LogicalResult bindInput();
   void emitWeight(int64_t number, int64_t firstTile);
   void emitGated();
-  /// Computes `streams.size()` row tiles for all tokens; `write` gets the sums
-  /// of a stream for a token.
-  using Write = function_ref<void(ArrayRef<Value> sums, Value token)>;
-  void emitTiles(ArrayRef<Stream> streams, Write write);
+  /// The tiles from `begin` to `end`, for all tokens.
+  void emitTiles(Value begin, Value end, GetStreams getStreams, Write write);
+  /// So many tiles at once; the last ones may be one tile several times.
+  void forTiles(Value begin, Value end, int64_t count,
+                function_ref<void(ArrayRef<Value> tiles)> body);
+  /// Tokens in blocks of `most` and less.
+  void forBlocks(Value begin, Value end, int64_t most,
+                 function_ref<void(Value first, int64_t block)> body);
   void storeRows(Value sums, Buffer out, int64_t rows, Value token, Value tile);
 
   // Sums (LinearSums.cpp, LinearDots.cpp).
-  /// The sums over all columns, [stream][token] for the token block whose slots
-  /// begin at `xAt`.
-  SmallVector<Value> emitSums(ArrayRef<Stream> streams, Value xAt);
+  /// Sums of a block of tokens over all columns, while they are computed,
+  /// [stream][token].
+  struct Block {
+    int64_t tokens;
+    /// Where the first token's row begins.
+    Value at;
+  };
+  SmallVector<Value> emitSums(ArrayRef<Stream> streams, const Block &block);
   SmallVector<Value> addGroupForOne(ArrayRef<Stream> streams,
                                     ArrayRef<Group> groups, Value first,
                                     int64_t count, ValueRange sums);
   SmallVector<Value> addGroupForMany(ArrayRef<Stream> streams,
-                                     ArrayRef<Group> groups, Value xAt,
+                                     ArrayRef<Group> groups, const Block &block,
                                      Value first, int64_t count,
                                      ValueRange sums);
   SmallVector<Value> addGroupOfIntegers(ArrayRef<Stream> streams,
-                                        ArrayRef<Group> groups, Value xAt,
-                                        Value first, int64_t count,
-                                        ValueRange sums);
-  SmallVector<Value> addRun(ArrayRef<Stream> streams, ArrayRef<Group> groups,
-                            Value xAt, Value first, int64_t count,
-                            ValueRange sums);
-  /// Columns whose products may be summed as integers.
-  int64_t getRunColumns(const SchemeDecoder &own) const;
-  /// What the bytes that are multiplied are more than the codes.
-  int64_t getExcess(const SchemeDecoder &own) const {
-    return own.getExcess() - getDotDeficit(dotKind);
-  }
-  void addPairs(ArrayRef<SmallVector<Value>> bytes, Value xAt, Value firstSlot,
-                MutableArrayRef<Value> dots);
-  /// What a token of the block has in a slot, and that in all lanes.
-  Value loadSlot(Buffer buffer, Value xAt, Value slot, int64_t token);
-  Value broadcastSlot(Buffer buffer, Value xAt, Value slot, int64_t token);
-  /// The sum of the group's inputs.
-  Value broadcastGroupSum(Value xAt, Value first, int64_t token);
+                                        ArrayRef<Group> groups,
+                                        const Block &block, Value first,
+                                        int64_t count, ValueRange sums);
+  /// The bytes of columns of a run, by fours, of each stream: from `at` on,
+  /// which counts from the run's first.
+  using GetBytes =
+      function_ref<SmallVector<Value>(int64_t stream, Value at, int64_t count)>;
+  SmallVector<Value> addRun(ArrayRef<Group> groups, const Block &block,
+                            Value first, int64_t count, ValueRange sums,
+                            GetBytes getBytes);
+  /// Adds products to sums of pairs of tokens, [stream][pair]; `bytes` are
+  /// words of four columns, [stream][word], whose inputs are from a slot on.
+  void addPairs(ArrayRef<SmallVector<Value>> bytes, const Block &block,
+                Value slot, DotKind kind, MutableArrayRef<Value> dots);
+  /// Columns whose bytes are best decoded together.
+  int64_t getByteSpan() const;
+
+  // Steps of many tokens (LinearPanel.cpp).
+  struct Panel;
+  void emitPanels(Value begin, Value end, GetStreams getStreams, Write write);
+  void decodeColumns(const Panel &panel, ArrayRef<Stream> streams, Value first,
+                     int64_t count);
+  void addColumns(const Panel &panel, Value first, int64_t count,
+                  Value firstToken, Value endToken);
+
+  /// What a token of the block has in a slot, in all lanes.
+  Value broadcastSlot(Buffer buffer, const Block &block, Value slot,
+                      int64_t token);
 
   KernelEmitter &e;
   FusedLinearOp op;
-  /// One a weight, and that of the weight that is being written.
+  /// One a weight, and those of the weight that is being written.
   std::vector<SchemeDecoder> decoders;
+  std::vector<LinearForm> forms;
   SchemeDecoder *decoder = nullptr;
-  int64_t columns, tokenBlock;
-  bool single;
+  const LinearForm *form = nullptr;
+  int64_t columns;
+  bool single, gated;
 
-  Buffer input;
-  /// Where slots are: values as f32, words as i32. For one token whose input is
-  /// used as it is, `x` is the input.
-  Buffer x, slots, words;
-  /// For 8-bit activations: one token's values, normalized and then rounded,
-  /// and what multiples of their scales they are.
-  Buffer row, codes;
-  /// Columns that share a scale, when activations have 8 bits.
-  int64_t scaleColumns = 0;
-  DotKind dotKind = DotKind::Bytes4;
-  // The first slot of each kind.
-  int64_t wordSlots = 0, scaleSlots = 0;
-  /// Sums of groups of so many columns (0: the row).
-  std::map<int64_t, int64_t> sumSlots;
-  /// Minus the sums of a run's multiples, times what bytes of signed codes are
-  /// too large by: by columns of a run and that excess.
-  std::map<std::pair<int64_t, int64_t>, int64_t> excessSlots;
-  int64_t slotCount = 0, rowElements = 0;
+  /// The input, as f32 and as i32, and from one token's row to the next.
+  Buffer floats, words;
+  int64_t stride = 0;
+  std::optional<PackedInputLayout> layout;
+  int64_t valuesAt = 0;
+  int64_t scratchBytes = 0;
 };
 
 } // namespace mlir::lap::cpu

@@ -5,6 +5,12 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
+Value LinearEmitter::broadcastSlot(Buffer buffer, const Block &block,
+                                   Value slot, int64_t token) {
+  Value at = e.add(e.add(block.at, slot), token * stride);
+  return e.broadcast(e.loadScalar(buffer, at));
+}
+
 /// One token: the sums of a group's products come first; a scale that the
 /// weights of a group share multiplies their sum.
 SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
@@ -19,6 +25,7 @@ SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
   int64_t slots =
       std::clamp<int64_t>(count / columnsASum, 1, inFlight / streamCount);
   int64_t span = decoder->getSpanColumns(16, 32);
+  const Block block = {1, e.index(0)};
   SmallVector<Value> parts(streamCount * slots);
   bool linear = decoder->isLinear();
   auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size,
@@ -27,7 +34,8 @@ SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
     for (const Stream &stream : streams)
       values.push_back(decoder->getValues(stream, at, size, span));
     for (int64_t i = 0; i < size; ++i) {
-      Value broadcast = broadcastSlot(x, e.index(0), e.add(at, i), 0);
+      Value broadcast =
+          broadcastSlot(floats, block, e.add(e.add(at, valuesAt), i), 0);
       for (int64_t s = 0; s < streamCount; ++s) {
         Value &sum = own[s * slots + (firstSlot + i) % slots];
         Value weight = values[s][i];
@@ -60,8 +68,12 @@ SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
     const Group &group = groups[s];
     sum = linear && group.slope ? e.fma(group.slope, part, sum)
                                 : e.addF(sum, part);
-    if (linear && group.offset)
-      sum = e.fma(group.offset, broadcastGroupSum(e.index(0), first, 0), sum);
+    if (linear && group.offset) {
+      int64_t period = *form->sumPeriod;
+      Value number = period ? e.div(first, period) : e.index(0);
+      Value slot = e.add(number, layout->findSums(period));
+      sum = e.fma(group.offset, broadcastSlot(floats, block, slot, 0), sum);
+    }
   }
   return result;
 }
@@ -70,9 +82,10 @@ SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
 /// the block.
 SmallVector<Value> LinearEmitter::addGroupForMany(ArrayRef<Stream> streams,
                                                   ArrayRef<Group> groups,
-                                                  Value xAt, Value first,
-                                                  int64_t count,
+                                                  const Block &block,
+                                                  Value first, int64_t count,
                                                   ValueRange sums) {
+  int64_t tokens = block.tokens;
   int64_t span = decoder->getSpanColumns(4, 8);
   int64_t streamCount = streams.size();
   auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size) {
@@ -83,10 +96,11 @@ SmallVector<Value> LinearEmitter::addGroupForMany(ArrayRef<Stream> streams,
         weight = decoder->getWeight(group, weight);
     }
     for (int64_t i = 0; i < size; ++i)
-      for (int64_t token = 0; token < tokenBlock; ++token) {
-        Value broadcast = broadcastSlot(x, xAt, e.add(at, i), token);
+      for (int64_t token = 0; token < tokens; ++token) {
+        Value broadcast =
+            broadcastSlot(floats, block, e.add(e.add(at, valuesAt), i), token);
         for (int64_t s = 0; s < streamCount; ++s) {
-          Value &sum = own[s * tokenBlock + token];
+          Value &sum = own[s * tokens + token];
           sum = e.fma(broadcast, weights[s][i], sum);
         }
       }
@@ -107,15 +121,15 @@ SmallVector<Value> LinearEmitter::addGroupForMany(ArrayRef<Stream> streams,
 }
 
 SmallVector<Value> LinearEmitter::emitSums(ArrayRef<Stream> streams,
-                                           Value xAt) {
-  SmallVector<Value> zeros(streams.size() * tokenBlock, e.splat(0));
+                                           const Block &block) {
+  SmallVector<Value> zeros(streams.size() * block.tokens, e.splat(0));
   return decoder->walkGroups(
       streams, zeros,
       [&](ArrayRef<Group> groups, Value first, int64_t count, ValueRange sums) {
         if (decoder->isInteger())
-          return addGroupOfIntegers(streams, groups, xAt, first, count, sums);
-        return single
-                   ? addGroupForOne(streams, groups, first, count, sums)
-                   : addGroupForMany(streams, groups, xAt, first, count, sums);
+          return addGroupOfIntegers(streams, groups, block, first, count, sums);
+        if (single)
+          return addGroupForOne(streams, groups, first, count, sums);
+        return addGroupForMany(streams, groups, block, first, count, sums);
       });
 }

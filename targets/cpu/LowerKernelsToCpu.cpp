@@ -29,6 +29,7 @@ FailureOr<KernelInfo> cpu::emitKernel(KernelEmitter &emitter, Operation *op) {
   using Result = FailureOr<KernelInfo>;
   return TypeSwitch<Operation *, Result>(op)
       .Case([&](EmbedOp op) { return emitEmbed(emitter, op); })
+      .Case([&](PackInputOp op) { return emitPackInput(emitter, op); })
       .Case([&](FusedLinearOp op) { return emitLinear(emitter, op); })
       .Case([&](RopeKvUpdateOp op) -> Result {
         return emitRopeKvUpdate(emitter, op);

@@ -65,6 +65,23 @@ Value cpu::lookupNeon(KernelEmitter &e, ArrayRef<uint32_t> table, Value words) {
   });
 }
 
+Value cpu::lookupBytesNeon(KernelEmitter &e, ArrayRef<uint8_t> table,
+                           Value words) {
+  VectorType bytes = vectorOf(e, registerBytes, 8);
+  SmallVector<APInt> entries;
+  for (int64_t i = 0; i < registerBytes; ++i)
+    entries.emplace_back(8, table[i % table.size()]);
+  Value constant =
+      arith::ConstantOp::create(e, DenseElementsAttr::get(bytes, entries));
+  return mapRegisters(e, [&](int64_t first) -> Value {
+    Value places = vector::BitCastOp::create(
+        e, bytes, slice(e, words, first, registerWords));
+    Value found = callIntrinsic(e, "llvm.aarch64.neon.tbl1.v16i8", bytes,
+                                {constant, places});
+    return vector::BitCastOp::create(e, vectorOf(e, registerWords, 32), found);
+  });
+}
+
 /// Without an instruction for it: products of bytes are words of 16 bits, of
 /// which sums of two still fit, for bytes of -128 to 127 times -127 to 127.
 static Value addProducts(KernelEmitter &e, Value sum, Value lhs, Value rhs) {
@@ -81,10 +98,8 @@ static Value addProducts(KernelEmitter &e, Value sum, Value lhs, Value rhs) {
   return arith::AddIOp::create(e, sum, quads);
 }
 
-Value cpu::addDotNeon(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
-                      Value input) {
-  if (kind == DotKind::SignedBytes4) // Less by 128.
-    bytes = arith::XOrIOp::create(e, bytes, splatWord(e, 0x80808080));
+Value cpu::addDotNeon(KernelEmitter &e, DotKind kind, Value sum,
+                      ValueRange weights, Value input) {
   const Variant &variant = e.getVariant();
   bool mixed = variant.mixedSigns && kind == DotKind::Bytes4;
   return mapRegisters(e, [&](int64_t first) {
@@ -93,13 +108,21 @@ Value cpu::addDotNeon(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
                                        slice(e, words, first, registerWords));
     };
     Value own = slice(e, sum, first, registerWords);
-    Value lhs = asBytes(bytes), rhs = asBytes(input);
-    if (!variant.dotProducts)
-      return addProducts(e, own, lhs, rhs);
-    return callIntrinsic(e,
-                         mixed ? "llvm.aarch64.neon.usdot.v4i32.v16i8"
-                               : "llvm.aarch64.neon.sdot.v4i32.v16i8",
-                         own.getType(), {own, lhs, rhs});
+    Value rhs = asBytes(input);
+    auto add = [&](Value words) {
+      Value lhs = asBytes(words);
+      own = variant.dotProducts
+                ? callIntrinsic(e,
+                                mixed ? "llvm.aarch64.neon.usdot.v4i32.v16i8"
+                                      : "llvm.aarch64.neon.sdot.v4i32.v16i8",
+                                own.getType(), {own, lhs, rhs})
+                : addProducts(e, own, lhs, rhs);
+    };
+    add(weights[0]);
+    if (kind == DotKind::SplitBytes4)
+      for (int64_t half = 0; half < 2; ++half)
+        add(weights[1]);
+    return own;
   });
 }
 

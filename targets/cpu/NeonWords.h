@@ -13,8 +13,10 @@ inline bool isNeon(const Variant &variant) {
 /// table[words mod size] as words, for at most 16 entries, a power of two.
 Value lookupNeon(KernelEmitter &e, ArrayRef<uint32_t> table, Value words);
 
-/// `addDot` for `Bytes4` and `SignedBytes4`.
-Value addDotNeon(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
+Value lookupBytesNeon(KernelEmitter &e, ArrayRef<uint8_t> table, Value words);
+
+/// `addDot` for `Bytes4`, `SignedBytes4` and `SplitBytes4`.
+Value addDotNeon(KernelEmitter &e, DotKind kind, Value sum, ValueRange weights,
                  Value input);
 
 /// Whether an instruction multiplies two rows of 8 bytes with those of two

@@ -1,8 +1,8 @@
 // Decodes row tiles (see the header).
 #include "targets/cpu/SchemeDecoder.h"
-#include "targets/cpu/VectorWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <numeric>
@@ -100,6 +100,21 @@ DecodeCloner SchemeDecoder::getCloner() {
   return DecodeCloner(*e, e->getLoc(), scheme, lanes, lookup);
 }
 
+int64_t SchemeDecoder::getColumnsOfBytes(int64_t bytes) const {
+  return bytes * 8 / (lanes * layout.getCode().field.bits);
+}
+
+void SchemeDecoder::prefetch(const Stream &stream, Value at,
+                             int64_t bytesAhead) {
+  if (!prefetchColumns)
+    return;
+  constexpr unsigned nearLocality = 3;
+  memref::PrefetchOp::create(*e, stream.bytes.memref,
+                             ValueRange{e->add(at, bytesAhead)},
+                             /*isWrite=*/false, nearLocality,
+                             /*isDataCache=*/true);
+}
+
 Value SchemeDecoder::loadField(const Stream &stream, const FieldLayout &field,
                                Value index) {
   Value joined;
@@ -107,6 +122,8 @@ Value SchemeDecoder::loadField(const Stream &stream, const FieldLayout &field,
     int64_t bytes = lanes * plane.bits / 8;
     Value at =
         e->add(e->add(stream.tileAt, e->mul(index, bytes)), plane.offset);
+    if (int64_t period = field.field.columns)
+      prefetch(stream, at, llvm::divideCeil(prefetchColumns, period) * bytes);
     Value words = shiftLeft(*e, loadPacked(*e, stream.bytes, at, plane.bits),
                             plane.shift);
     joined = joined ? orWords(*e, joined, words) : words;
@@ -139,14 +156,25 @@ void SchemeDecoder::finish(Group &group) {
     auto affine = cloner.cloneAffine(group.outer, codeValues.front());
     group.slope = affine.slope;
     group.offset = affine.offset;
+    if (levels && levels->unit != 1) {
+      Value unit = e->splat(levels->unit);
+      group.slope = group.slope ? e->mulF(group.slope, unit) : unit;
+    }
   }
 }
 
 SmallVector<Value> SchemeDecoder::walkGroups(ArrayRef<Stream> streams,
                                              SmallVector<Value> values,
                                              GroupBody body) {
+  return walkGroups(streams, e->index(0), layout.columns, std::move(values),
+                    body);
+}
+
+SmallVector<Value> SchemeDecoder::walkGroups(ArrayRef<Stream> streams,
+                                             Value begin, int64_t columns,
+                                             SmallVector<Value> values,
+                                             GroupBody body) {
   int64_t group = groupColumns, block = blockColumns;
-  int64_t columns = layout.columns;
   using Groups = SmallVector<Group, 2>;
   auto load = [&](Groups &groups, Level level, Value column) {
     for (auto [own, stream] : llvm::zip(groups, streams))
@@ -161,7 +189,7 @@ SmallVector<Value> SchemeDecoder::walkGroups(ArrayRef<Stream> streams,
   Groups rows(streams.size());
   load(rows, Level::Row, {});
   if (!group)
-    return run(rows, e->index(0), columns, values);
+    return run(rows, begin, columns, values);
 
   // `count` columns in steps: a loop over the whole ones, then the rest.
   using Part = function_ref<SmallVector<Value>(Value, int64_t, ValueRange)>;
@@ -189,8 +217,8 @@ SmallVector<Value> SchemeDecoder::walkGroups(ArrayRef<Stream> streams,
                  });
   };
   if (block == group)
-    return walkBlock(rows, e->index(0), columns, values);
-  return steps(e->index(0), columns, block, values,
+    return walkBlock(rows, begin, columns, values);
+  return steps(begin, columns, block, values,
                [&](Value at, int64_t size, ValueRange next) {
                  Groups blocks = rows;
                  load(blocks, Level::Block, at);
@@ -211,6 +239,7 @@ SmallVector<SmallVector<Value>> SchemeDecoder::loadWords(const Stream &stream,
     for (int64_t i = 0; i < count; i += perWord) {
       Value at = e->mul(e->add(first, i / perWord), vectorBytes);
       at = e->add(e->add(stream.tileAt, at), plane.offset);
+      prefetch(stream, at, prefetchColumns / perWord * vectorBytes);
       own.push_back(
           loadRaw(*e, stream.bytes, at, vectorBytes, e->getI32Type()));
     }
@@ -271,13 +300,22 @@ SchemeDecoder::loadCodes(const Stream &stream, Value column, int64_t count,
 void SchemeDecoder::useIntegers() {
   integer = linear = true;
   tables.clear();
-  codeValues = {scheme.getDecode().getArgument(scheme.getCode())};
+  if (!isAffine(scheme)) {
+    levels = getIntegerLevels(scheme);
+    codeValues = {levels->value};
+  } else {
+    codeValues = {getCenteredCode(scheme).value};
+  }
   offset = hasAffineOffset(scheme, codeValues.front());
 }
 
-int64_t SchemeDecoder::getExcess() const {
+DotKind SchemeDecoder::getDotKind() const {
+  constexpr unsigned levelBits = 8;
+  if (levels)
+    return cpu::getDotKind(e->getVariant(), /*isSigned=*/true, levelBits);
   const SchemeField &code = layout.getCode().field;
-  return code.kind == lapidary::FieldKind::Signed ? 1 << (code.bits - 1) : 0;
+  return cpu::getDotKind(e->getVariant(),
+                         code.kind == lapidary::FieldKind::Signed, code.bits);
 }
 
 SmallVector<Value> SchemeDecoder::getBytes(const Stream &stream, Value column,
@@ -288,8 +326,19 @@ SmallVector<Value> SchemeDecoder::getBytes(const Stream &stream, Value column,
     Value words = shiftRight(*e, four.words, four.bit);
     if (code.bits < 8)
       words = andWords(*e, words, byteMask(code.bits));
+    if (levels) {
+      constexpr uint8_t signBit = 0x80;
+      SmallVector<uint8_t, 16> table;
+      for (int8_t level : levels->levels)
+        table.push_back(takesSignedBytes(getDotKind())
+                            ? static_cast<uint8_t>(level)
+                            : static_cast<uint8_t>(level) ^ signBit);
+      bytes.push_back(lookupBytes(*e, table, words));
+      continue;
+    }
     // Two's complement to an excess of half the range.
-    if (code.kind == lapidary::FieldKind::Signed)
+    if (code.kind == lapidary::FieldKind::Signed &&
+        !takesSignedBytes(getDotKind()))
       words = arith::XOrIOp::create(
           *e, words, splatWord(*e, 0x01010101u << (code.bits - 1)));
     bytes.push_back(words);

@@ -4,6 +4,7 @@
 
 #include "dialects/lap/SchemeDecode.h"
 #include "targets/cpu/KernelEmitter.h"
+#include "targets/cpu/VectorWords.h"
 
 namespace mlir::lap::cpu {
 
@@ -37,12 +38,19 @@ public:
   /// Whether such weights have an offset.
   bool hasOffset() const { return offset; }
 
-  /// Walks the columns by groups: `body` gets each stream's group, its first
-  /// column, and how many columns it has. Values are carried along.
+  /// Walks columns by groups: `body` gets each stream's group, its first
+  /// column, and how many columns it has. Values are carried along. All
+  /// columns, or `count` from `first` on, a multiple of `getBlockColumns`.
   using GroupBody = function_ref<SmallVector<Value>(
       ArrayRef<Group> groups, Value first, int64_t count, ValueRange)>;
   SmallVector<Value> walkGroups(ArrayRef<Stream> streams,
                                 SmallVector<Value> values, GroupBody body);
+  SmallVector<Value> walkGroups(ArrayRef<Stream> streams, Value first,
+                                int64_t count, SmallVector<Value> values,
+                                GroupBody body);
+  /// Columns after which all fields but those of a row change; 0 stands for
+  /// none.
+  int64_t getBlockColumns() const { return blockColumns; }
 
   /// What the codes of `count` columns from `column` on give by themselves, to
   /// be handed to `getWeight`; in the linear form it is `value`, as f32. The
@@ -52,12 +60,18 @@ public:
   /// The weights of a column.
   Value getWeight(const Group &group, Value value);
 
+  /// From now on, what is loaded is asked for so many columns before, in order:
+  /// the processor's own prefetching is too late for the memory's full speed.
+  void setPrefetch(int64_t columnsAhead) { prefetchColumns = columnsAhead; }
+  /// Columns whose codes are about so many bytes in a tile.
+  int64_t getColumnsOfBytes(int64_t bytes) const;
+
   /// For a scheme that is affine in its code: from now on slopes and offsets
   /// are for the code itself.
   void useIntegers();
   bool isInteger() const { return integer; }
-  /// What the bytes of codes are more than the codes: 0 for unsigned ones.
-  int64_t getExcess() const;
+  /// How its codes are multiplied with bytes.
+  DotKind getDotKind() const;
   /// The bytes of columns, 4 to a word, where `isInteger`.
   SmallVector<Value> getBytes(const Stream &stream, Value column, int64_t count,
                               int64_t span);
@@ -92,13 +106,15 @@ private:
   std::vector<uint32_t> getTable(Value codeValue);
   Value loadField(const Stream &stream, const FieldLayout &field, Value index);
   DecodeCloner getCloner();
+  /// `bytesAhead` of a load at `at`.
+  void prefetch(const Stream &stream, Value at, int64_t bytesAhead);
 
   KernelEmitter *e;
   RowTileLayout layout;
   /// Null for a plain tensor.
   SchemeOp scheme;
   std::function<Value(LookupOp, Value)> lookup;
-  int64_t groupColumns = 0;
+  int64_t groupColumns = 0, prefetchColumns = 0;
   /// The columns after which the slowest field below a row changes; a multiple
   /// of the group.
   int64_t blockColumns = 0;
@@ -106,6 +122,8 @@ private:
   /// Where the region leaves the code, and tables of these values when codes
   /// are few enough for tables in registers to be the best way.
   SmallVector<Value> codeValues;
+  /// Where integers are not the code, but what a table makes of it.
+  std::optional<IntegerLevels> levels;
   SmallVector<std::vector<uint32_t>> tables;
 };
 

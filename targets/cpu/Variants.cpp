@@ -63,21 +63,26 @@ std::string cpu::listTargets() {
 
 ArrayRef<CpuVariant> cpu::getVariants() {
   // 12 tokens x 2 row tiles fill 24 of the 32 registers of AVX-512 with sums;
-  // 6 tokens x 16 rows (two registers) fill 12 of AVX2's 16, and 24 of NEON's
-  // 32 (four registers).
+  // 6 tokens x 16 rows (two registers) fill 12 of AVX2's 16. Of integers, 6 x 2
+  // take 12 registers for the sums of a run and 12 for those of runs; AVX2
+  // keeps the latter in memory, as does NEON, where 6 x 16 rows are 24 of 32
+  // registers.
   static const CpuVariant variants[] = {
-      {{"vnni", 12, 2, 512, true}, "x86-64-v4", vnniFeatures, "+avx512vnni"},
-      {{"avx512", 12, 2, 512}, "x86-64-v4", avx512Features},
-      {{"avx2", 6, 1, 256}, "x86-64-v3", avx2Features},
-      {{"i8mm", 6, 1, 128, true, Architecture::Aarch64, true},
+      {{"vnni", 12, 2, 6, 2, 512, true},
+       "x86-64-v4",
+       vnniFeatures,
+       "+avx512vnni"},
+      {{"avx512", 12, 2, 6, 2, 512}, "x86-64-v4", avx512Features},
+      {{"avx2", 6, 1, 4, 1, 256}, "x86-64-v3", avx2Features},
+      {{"i8mm", 6, 1, 6, 1, 128, true, Architecture::Aarch64, true},
        "generic",
        i8mmFeatures,
        "+i8mm,+dotprod"},
-      {{"dotprod", 6, 1, 128, true, Architecture::Aarch64},
+      {{"dotprod", 6, 1, 6, 1, 128, true, Architecture::Aarch64},
        "generic",
        dotprodFeatures,
        "+dotprod"},
-      {{"neon", 6, 1, 128, false, Architecture::Aarch64},
+      {{"neon", 6, 1, 6, 1, 128, false, Architecture::Aarch64},
        "generic",
        neonFeatures},
   };
@@ -108,10 +113,9 @@ bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
     return true;
   return kernels
       .walk([](FusedLinearOp op) {
-        for (Value weight : op.getWeights())
-          if (usesIntegers(op, weight))
-            return WalkResult::interrupt();
-        return WalkResult::advance();
+        PackedAttr packing = op.getPacking();
+        return packing && packing.getCodes() ? WalkResult::interrupt()
+                                             : WalkResult::advance();
       })
       .wasInterrupted();
 }

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
@@ -268,32 +269,25 @@ Value cpu::roundToBFloat(KernelEmitter &e, Value floats) {
   return asFloats(e, andWords(e, arith::AddIOp::create(e, words, up), kept));
 }
 
-DotKind cpu::getDotKind(const Variant &variant, unsigned bits) {
+DotKind cpu::getDotKind(const Variant &variant, bool isSigned, unsigned bits) {
   // Two products of bytes, 2 x 127 x 127, fit into 16 bits.
   constexpr unsigned exactBits = 7;
   if (isNeon(variant))
-    return bits <= exactBits || variant.mixedSigns ? DotKind::Bytes4
-                                                   : DotKind::SignedBytes4;
+    return bits <= exactBits    ? DotKind::Bytes4
+           : isSigned           ? DotKind::SignedBytes4
+           : variant.mixedSigns ? DotKind::Bytes4
+                                : DotKind::SplitBytes4;
   return variant.dotProducts ? DotKind::Bytes4
          : bits <= exactBits ? DotKind::Bytes2
+         : isSigned          ? DotKind::SignedBytes2
                              : DotKind::Halves;
 }
 
-Value cpu::packDotInput(KernelEmitter &e, DotKind kind, Value words) {
-  if (kind != DotKind::Halves) {
-    Value bytes = arith::TruncIOp::create(
-        e, VectorType::get({lanes}, e.getI8Type()), words);
-    return vector::BitCastOp::create(
-        e, VectorType::get({lanes / 4}, e.getI32Type()), bytes);
-  }
-  Value halves = arith::TruncIOp::create(
-      e, VectorType::get({lanes}, e.getIntegerType(16)), words);
-  SmallVector<int64_t> order;
-  for (int64_t i = 0; i < lanes; i += 4)
-    order.append({i, i + 2, i + 1, i + 3});
-  halves = vector::ShuffleOp::create(e, halves, halves, order);
+Value cpu::packBytes(KernelEmitter &e, Value words) {
+  Value bytes = arith::TruncIOp::create(
+      e, VectorType::get({lanes}, e.getI8Type()), words);
   return vector::BitCastOp::create(
-      e, VectorType::get({lanes / 2}, e.getI32Type()), halves);
+      e, VectorType::get({lanes / 4}, e.getI32Type()), bytes);
 }
 
 /// Calls an intrinsic of two operands, whose elements have so many bits, on
@@ -328,40 +322,105 @@ static Value callOnWords(KernelEmitter &e, StringRef name512, StringRef name256,
   return result;
 }
 
+Value cpu::lookupBytes(KernelEmitter &e, ArrayRef<uint8_t> table, Value words) {
+  if (isNeon(e.getVariant()))
+    return lookupBytesNeon(e, table, words);
+  // Each 16 bytes of a register have a table of their own.
+  SmallVector<uint32_t> entries(lanes, 0);
+  for (int64_t lane = 0; lane < lanes; ++lane)
+    for (int64_t byte = 0; byte < 4; ++byte)
+      entries[lane] |= uint32_t(table[(lane % 4 * 4 + byte) % table.size()])
+                       << (8 * byte);
+  return callOnWords(e, "llvm.x86.avx512.pshuf.b.512", "llvm.x86.avx2.pshuf.b",
+                     8, 8, constantWords(e, entries), words);
+}
+
 /// Sums of two products of signed 16 bits.
 static Value multiplyHalves(KernelEmitter &e, Value lhs, Value rhs) {
   return callOnWords(e, "llvm.x86.avx512.pmaddw.d.512",
                      "llvm.x86.avx2.pmadd.wd", 16, 32, lhs, rhs);
 }
 
-Value cpu::addDot(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
-                  ValueRange input) {
-  if (isNeon(e.getVariant()))
-    return addDotNeon(e, kind, sum, bytes, input[0]);
-  auto add = [&](Value part) { sum = arith::AddIOp::create(e, sum, part); };
+/// Words as vector<64xi8> or vector<32xi16>, and back.
+static Value asLanes(KernelEmitter &e, Value words, int64_t bits) {
+  auto type = VectorType::get({lanes * 32 / bits}, e.getIntegerType(bits));
+  return vector::BitCastOp::create(e, type, words);
+}
+static Value splatLanes(KernelEmitter &e, int64_t bits, int64_t value) {
+  auto type = VectorType::get({lanes * 32 / bits}, e.getIntegerType(bits));
+  return arith::ConstantOp::create(
+      e, DenseElementsAttr::get(
+             type, e.getIntegerAttr(type.getElementType(), value)));
+}
+
+/// Sums of two products of unsigned and signed bytes in 16 bits, then of four.
+static Value multiplyBytes(KernelEmitter &e, Value bytes, Value input) {
+  constexpr uint32_t ones = 0x00010001;
+  Value halves = callOnWords(e, "llvm.x86.avx512.pmaddubs.w.512",
+                             "llvm.x86.avx2.pmadd.ub.sw", 8, 16, bytes, input);
+  return multiplyHalves(e, halves, splatWord(e, ones));
+}
+
+SmallVector<Value, 2> cpu::prepareDot(KernelEmitter &e, DotKind kind,
+                                      Value bytes) {
   switch (kind) {
+  case DotKind::Bytes4:
   case DotKind::SignedBytes4:
-    llvm_unreachable("VNNI takes unsigned bytes");
-  case DotKind::Bytes4: {
-    auto type = VectorType::get({4 * lanes}, e.getI8Type());
-    auto asBytes = [&](Value words) -> Value {
-      return vector::BitCastOp::create(e, type, words);
-    };
-    return callIntrinsic(e, "llvm.x86.avx512.vpdpbusd.512", getWordsType(e),
-                         {sum, asBytes(bytes), asBytes(input[0])});
-  }
-  case DotKind::Bytes2: {
-    Value halves =
-        callOnWords(e, "llvm.x86.avx512.pmaddubs.w.512",
-                    "llvm.x86.avx2.pmadd.ub.sw", 8, 16, bytes, input[0]);
-    add(multiplyHalves(e, halves, splatWord(e, 0x00010001)));
-    break;
+  case DotKind::Bytes2:
+    return {bytes};
+  case DotKind::SplitBytes4:
+    return {andWords(e, bytes, 0x7f7f7f7f),
+            andWords(e, shiftRight(e, bytes, 1), 0x40404040)};
+  case DotKind::SignedBytes2: {
+    // -128 becomes 128, which is a byte without a sign.
+    Value own = asLanes(e, bytes, 8);
+    Value magnitude = math::AbsIOp::create(e, own);
+    return {bytes, vector::BitCastOp::create(e, getWordsType(e), magnitude)};
   }
   case DotKind::Halves: {
     constexpr uint32_t evenBytes = 0x00ff00ff;
-    add(multiplyHalves(e, andWords(e, bytes, evenBytes), input[0]));
-    add(multiplyHalves(e, andWords(e, shiftRight(e, bytes, 8), evenBytes),
-                       input[1]));
+    return {andWords(e, bytes, evenBytes),
+            andWords(e, shiftRight(e, bytes, 8), evenBytes)};
+  }
+  }
+  llvm_unreachable("unknown kind of dot product");
+}
+
+Value cpu::addDot(KernelEmitter &e, DotKind kind, Value sum, ValueRange weights,
+                  Value input) {
+  if (isNeon(e.getVariant()))
+    return addDotNeon(e, kind, sum, weights, input);
+  auto add = [&](Value part) { sum = arith::AddIOp::create(e, sum, part); };
+  auto asWord = [&](Value value) -> Value {
+    return vector::BitCastOp::create(e, getWordsType(e), value);
+  };
+  switch (kind) {
+  case DotKind::SignedBytes4:
+  case DotKind::SplitBytes4:
+    llvm_unreachable("for instructions of aarch64");
+  case DotKind::Bytes4:
+    return callIntrinsic(
+        e, "llvm.x86.avx512.vpdpbusd.512", getWordsType(e),
+        {sum, asLanes(e, weights[0], 8), asLanes(e, input, 8)});
+  case DotKind::Bytes2:
+    add(multiplyBytes(e, weights[0], input));
+    break;
+  case DotKind::SignedBytes2: {
+    Value own = asLanes(e, input, 8), zero = splatLanes(e, 8, 0);
+    Value negative = arith::CmpIOp::create(e, arith::CmpIPredicate::slt,
+                                           asLanes(e, weights[0], 8), zero);
+    own = arith::SelectOp::create(e, negative,
+                                  arith::SubIOp::create(e, zero, own), own);
+    add(multiplyBytes(e, weights[1], asWord(own)));
+    break;
+  }
+  case DotKind::Halves: {
+    Value halves = asLanes(e, input, 16), eight = splatLanes(e, 16, 8);
+    Value odd = arith::ShRSIOp::create(e, halves, eight);
+    Value even = arith::ShRSIOp::create(
+        e, arith::ShLIOp::create(e, halves, eight).getResult(), eight);
+    add(multiplyHalves(e, weights[0], asWord(even)));
+    add(multiplyHalves(e, weights[1], asWord(odd)));
     break;
   }
   }

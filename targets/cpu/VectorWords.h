@@ -40,6 +40,10 @@ Value widenWords(KernelEmitter &e, const lapidary::SchemeField &field,
 /// to 16 entries stay in registers.
 Value lookupWords(KernelEmitter &e, ArrayRef<uint32_t> table, Value words);
 
+/// table[byte] for each byte of the words, all of them less than 16. The
+/// table's size is a power of two.
+Value lookupBytes(KernelEmitter &e, ArrayRef<uint8_t> table, Value words);
+
 /// The nearest bf16, ties to even, as f32.
 Value roundToBFloat(KernelEmitter &e, Value floats);
 
@@ -48,29 +52,33 @@ enum class DotKind : uint8_t {
   /// One instruction. Of bytes that are all signed to it: weights of at most 7
   /// bits.
   Bytes4,
-  /// The same of signed bytes, which are 128 less than the weights' bytes: what
-  /// is missing has to be added.
+  /// The same of signed bytes.
   SignedBytes4,
+  /// Of bytes of 8 bits without a sign by instructions for signed ones: the
+  /// low 7 bits, and twice half of the highest.
+  SplitBytes4,
   /// By sums of two products in 16 bits: weights of at most 7 bits.
   Bytes2,
-  /// By products of 16 bits. An input's 4 columns take two words: the first and
-  /// the third, the second and the fourth.
+  /// The same, with the weights' signs moved to the input.
+  SignedBytes2,
+  /// By products of 16 bits.
   Halves,
 };
 /// How a variant does it for codes of at most `bits` bits.
-DotKind getDotKind(const Variant &variant, unsigned bits);
-/// Words that 4 columns of the input take.
-inline int64_t getDotWords(DotKind kind) {
-  return kind == DotKind::Halves ? 2 : 1;
+DotKind getDotKind(const Variant &variant, bool isSigned, unsigned bits);
+/// Whether the weights' bytes are signed; else signed codes have an excess of
+/// half their range.
+inline bool takesSignedBytes(DotKind kind) {
+  return kind == DotKind::SignedBytes2 || kind == DotKind::SignedBytes4;
 }
-/// 16 integers of -127 to 127 as the words that `addDot` takes: 4 or 8.
-Value packDotInput(KernelEmitter &e, DotKind kind, Value words);
-/// What `addDot` takes a weight's byte to be less than it is.
-inline int64_t getDotDeficit(DotKind kind) {
-  return kind == DotKind::SignedBytes4 ? 128 : 0;
-}
-/// sum + the four products of unsigned bytes with the input's in each lane.
-Value addDot(KernelEmitter &e, DotKind kind, Value sum, Value bytes,
-             ValueRange input);
+/// What there is to do once for the weights' bytes of four columns, before they
+/// are multiplied with the inputs of any number of tokens.
+SmallVector<Value, 2> prepareDot(KernelEmitter &e, DotKind kind, Value bytes);
+/// sum + the four products of prepared bytes with the input's in each lane. An
+/// input is a word of four signed bytes, none of them -128, in all lanes.
+Value addDot(KernelEmitter &e, DotKind kind, Value sum, ValueRange weights,
+             Value input);
+/// 16 integers of -127 to 127 as bytes, in 4 words.
+Value packBytes(KernelEmitter &e, Value words);
 
 } // namespace mlir::lap::cpu

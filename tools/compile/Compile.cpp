@@ -65,6 +65,8 @@ private:
   std::vector<TargetCode> targets;
   /// The model level, as it was before passes.
   OwningOpRef<ModuleOp> reference;
+  /// What kernels round the inputs of a weight's products to.
+  llvm::StringMap<Activations> activations;
   Importance importance;
   std::vector<uint8_t> tokenizer;
 };
@@ -207,8 +209,7 @@ LogicalResult Compiler::writeFile() {
   // From here on no code of LLVM's is on the stack: memory that runs out is an
   // exception, so that the unfinished file is removed.
   std::set_new_handler(nullptr);
-  SelfTestInputs selfTest = {*reference, model.config,
-                             *symbolizeActivations(options.activations)};
+  SelfTestInputs selfTest = {*reference, model.config, activations};
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
                          importance,    targets,      tokenizer,
                          selfTest};
@@ -244,10 +245,16 @@ LogicalResult Compiler::run() {
   if (failed(runPasses(*model.module, [&](OpPassManager &passes) {
         buildKernelPipeline(passes, pipeline);
         passes.addPass(cpu::createAssignLayoutsPass());
+        passes.addPass(cpu::createPackInputsPass());
       })))
     return failure();
   if (options.emit == Phase::Kernels)
     return emitModule(*model.module);
+  model.module->walk([&](FusedLinearOp op) {
+    for (Value weight : op.getWeights())
+      if (auto read = weight.getDefiningOp<GetWeightOp>())
+        activations[read.getWeight()] = op.getActivations();
+  });
   if (failed(runPasses(*model.module, buildProgramPipeline)))
     return failure();
   if (options.emit == Phase::Program)

@@ -25,7 +25,7 @@ struct CompileOptions {
   /// A file of `lapidary calibrate`; may be empty.
   std::string importance;
   /// f32, bf16, int8 or int8_token.
-  std::string activations = "f32";
+  std::string activations = "auto";
   /// Stop after this phase and print it instead of writing a bundle.
   std::optional<Phase> emit;
   /// The CPU variant that `emit` shows machine code of.

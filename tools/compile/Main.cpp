@@ -44,10 +44,11 @@ int main(int argc, char **argv) {
       cl::desc("Weights the encoder's errors by what 'lapidary calibrate' "
                "measured"));
   cl::opt<std::string> activations(
-      "activations", cl::value_desc("f32|bf16|int8|int8_token"),
-      cl::init("f32"), cl::cat(category),
+      "activations", cl::value_desc("auto|f32|bf16|int8|int8_token"),
+      cl::init("auto"), cl::cat(category),
       cl::desc("What inputs of matrix products are rounded to; int8 has a "
-               "scale for each 32 columns and is fastest (default: f32)"));
+               "scale for each 32 columns (default: auto, int8 where weights "
+               "are multiplied as integers then, f32 elsewhere)"));
   const std::string phases = listPhases("|");
   cl::opt<std::string> emit(
       "emit", cl::value_desc(phases), cl::cat(category),
@@ -83,10 +84,10 @@ int main(int argc, char **argv) {
         "--quant " + quant +
         " is neither a scheme nor a recipe nor a path that ends in .mlir or "
         ".recipe; 'lapidary quants' lists what there is");
-  if (!symbolizeActivations(activations))
+  if (activations != "auto" && !symbolizeActivations(activations))
     return tool.failUsage(
         "--activations " + activations +
-        " is unknown, expected f32, bf16, int8 or int8_token");
+        " is unknown, expected auto, f32, bf16, int8 or int8_token");
   if (cpu::parseTarget(target).empty())
     return tool.failUsage("--target " + target + " is unknown, expected " +
                           cpu::listTargets());

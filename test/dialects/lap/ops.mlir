@@ -168,6 +168,23 @@ func.func @fused_linear(%x: tensor<?x256xf32>, %n: tensor<256xbf16>, %nb: tensor
   return
 }
 
+#codes = #lap.packed<columns = 256, activations = int8, values = false, halves = false, codes = true, sums = [32],
+                     code_sums = [32, 8]>
+#values = #lap.packed<columns = 256, activations = f32, values = true, halves = false, codes = false, sums = [],
+                      code_sums = []>
+// CHECK-LABEL: func.func @pack_input
+func.func @pack_input(%x: tensor<?x256xf32>, %n: tensor<256xbf16>, %nb: tensor<256xbf16>, %w: tensor<128x256xbf16>) {
+  // CHECK: lap.pack_input %{{.*}} norm(%{{.*}} : tensor<256xbf16>) {eps = {{.*}} : f32, norm = #lap.norm<rms>} : tensor<?x256xf32> -> tensor<?x112xi32, #{{.*}}>
+  %p = lap.pack_input %x norm(%n : tensor<256xbf16>) {norm = #lap.norm<rms>, eps = 1.0e-6 : f32}
+      : tensor<?x256xf32> -> tensor<?x112xi32, #codes>
+  // CHECK: lap.pack_input %{{.*}} norm(%{{.*}} : tensor<256xbf16>) norm_bias(%{{.*}} : tensor<256xbf16>) {eps = {{.*}} : f32, norm = #lap.norm<layer>}
+  %q = lap.pack_input %x norm(%n : tensor<256xbf16>) norm_bias(%nb : tensor<256xbf16>) {norm = #lap.norm<layer>, eps = 1.0e-5 : f32}
+      : tensor<?x256xf32> -> tensor<?x272xi32, #values>
+  // CHECK: lap.fused_linear %{{.*}} weights(%{{.*}} : tensor<128x256xbf16>) : tensor<?x272xi32, #{{.*}}> -> tensor<?x128xf32>
+  %y = lap.fused_linear %q weights(%w : tensor<128x256xbf16>) : tensor<?x272xi32, #values> -> tensor<?x128xf32>
+  return
+}
+
 // CHECK-LABEL: func.func @layer
 func.func @layer(%c: !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, %q: tensor<?x256xf32>, %k: tensor<?x128xf32>,
                  %v: tensor<?x128xf32>, %qn: tensor<32xbf16>, %kn: tensor<32xbf16>, %table: tensor<528x32xf32>, %past: index,

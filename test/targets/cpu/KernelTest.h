@@ -34,10 +34,11 @@ protected:
 };
 
 /// Variants with dot products differ from others in products of integers alone.
-/// Emulation takes its time: of many cases, each emulated variant has every
-/// third.
+/// Emulation takes its time: of many cases, each emulated variant has some,
+/// others than the next one.
 inline auto allVariants(int cases, bool integers = false) {
-  constexpr int many = 30, share = 3;
+  constexpr int many = 30;
+  const int share = integers ? 6 : 3;
   std::vector<std::tuple<int, int>> tests;
   for (int number = 0; number < int(getVariants().size()); ++number) {
     const Variant &variant = getVariants()[number].blocking;
@@ -62,11 +63,14 @@ getKernelTestName(const testing::TestParamInfo<std::tuple<int, int>> &info) {
 /// order of the calls; shapes are written as in a type, "?x64xf32".
 class KernelText {
 public:
-  /// A tensor in memory: gives the tensor's name in the body.
-  std::string tensor(const std::string &name, const std::string &shape) {
+  /// A tensor in memory: gives the tensor's name in the body. `encoding` is
+  /// ", #..." or nothing.
+  std::string tensor(const std::string &name, const std::string &shape,
+                     const std::string &encoding = "") {
     argument(name, "memref<" + shape + ">");
     body += "  %t_" + name + " = bufferization.to_tensor %" + name +
-            " restrict : memref<" + shape + "> to tensor<" + shape + ">\n";
+            " restrict : memref<" + shape + "> to tensor<" + shape + encoding +
+            ">\n";
     return "%t_" + name;
   }
   /// A weight matrix in rows16.
@@ -91,13 +95,14 @@ public:
       schemes += text + "\n";
   }
   /// `value` is written to an argument at the end.
-  void result(const std::string &value, const std::string &shape) {
+  void result(const std::string &value, const std::string &shape,
+              const std::string &encoding = "") {
     std::string memref = "memref<" + shape + ">";
     std::string name = "out" + std::to_string(results++);
     argument(name, memref);
     body += "  bufferization.materialize_in_destination " + value +
-            " in restrict writable %" + name + " : (tensor<" + shape + ">, " +
-            memref + ") -> ()\n";
+            " in restrict writable %" + name + " : (tensor<" + shape +
+            encoding + ">, " + memref + ") -> ()\n";
   }
   std::string str() const {
     return schemes + "lap.kernel @kernel(" + arguments + ") {\n" + body +

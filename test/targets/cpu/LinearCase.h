@@ -2,7 +2,10 @@
 // product.
 #pragma once
 
+#include "targets/cpu/Passes.h"
 #include "test/targets/cpu/RandomMatrix.h"
+
+#include <optional>
 
 namespace mlir::lap::cpu {
 
@@ -19,46 +22,146 @@ struct LinearCase {
   int mayDiffer = 0;
 };
 
-inline std::string getText(const LinearCase &c, size_t packedBytes) {
+/// The texts of the kernels of a case: what packs the input, if it is packed,
+/// and the product.
+struct LinearText {
+  std::string pack, linear;
+  /// Words of a packed row.
+  int64_t words = 0;
+};
+
+/// Finds what the input is packed as: the tensor's type, or nothing.
+inline RankedTensorType getPackedType(const std::string &text,
+                                      MLIRContext &context) {
+  context.loadDialect<LapDialect, arith::ArithDialect, func::FuncDialect,
+                      math::MathDialect>();
+  OwningOpRef<ModuleOp> module =
+      parseSourceString<ModuleOp>(text, ParserConfig(&context));
+  PassManager passes(&context);
+  passes.addPass(createPackInputsPass());
+  if (!module || failed(passes.run(*module))) {
+    ADD_FAILURE() << "cannot pack the input of " << text;
+    return {};
+  }
+  RankedTensorType type;
+  module->walk([&](PackInputOp op) { type = op.getResult().getType(); });
+  return type;
+}
+
+inline LinearText getText(const LinearCase &c, size_t packedBytes) {
   std::string input = shapeOf({c.tokens, c.columns}, "f32", c.dynamic);
   std::string output = shapeOf({c.tokens, c.rows}, "f32", c.dynamic);
   std::string type = c.format.getType(c.rows, c.columns);
   std::string normWeight = shapeOf({c.columns}, "bf16");
   std::string normBias = shapeOf({c.columns}, "f32");
   std::string bias = shapeOf({c.rows}, "bf16");
-  KernelText text;
-  text.scheme(c.format.text);
-  std::string line = "lap.fused_linear " + text.tensor("x", input);
-  if (c.norm != "none")
-    line += " norm(" + text.tensor("nw", normWeight) + " : tensor<" +
-            normWeight + ">)";
-  if (c.norm == "layer")
-    line += " norm_bias(" + text.tensor("nb", normBias) + " : tensor<" +
-            normBias + ">)";
-  std::string names, types;
-  for (int64_t i = 0; i < c.weights; ++i) {
-    names += (i ? ", " : "") +
-             text.packed("w" + std::to_string(i), type, packedBytes);
-    types += (i ? ", " : "") + type;
-  }
-  line += " weights(" + names + " : " + types + ")";
-  if (c.bias)
-    line += " bias(" + text.tensor("bias", bias) + " : tensor<" + bias + ">)";
-  line += " {norm = #lap.norm<" + c.norm + ">, eps = 1.0e-5 : f32, " +
-          "epilogue = #lap.epilogue<" + c.epilogue + ">";
-  if (c.epilogue == "softcap")
-    line += ", cap = 3.0 : f32";
-  if (c.activations != "f32")
-    line += ", activations = #lap.activations<" + c.activations + ">";
-  line += "} : tensor<" + input + "> -> ";
   int64_t results = c.epilogue == "gated_gelu" ? 1 : c.weights;
+  std::string norm,
+      normAttributes = "norm = #lap.norm<" + c.norm + ">, eps = 1.0e-5 : f32";
+  if (c.norm != "none")
+    norm += " norm(%t_nw : tensor<" + normWeight + ">)";
+  if (c.norm == "layer")
+    norm += " norm_bias(%t_nb : tensor<" + normBias + ">)";
+  std::string names, types, arguments = "%t_x: tensor<" + input + ">";
+  for (int64_t i = 0; i < c.weights; ++i) {
+    names += (i ? ", %t_w" : "%t_w") + std::to_string(i);
+    types += (i ? ", " : "") + type;
+    arguments += ", %t_w" + std::to_string(i) + ": " + type;
+  }
+  if (c.norm != "none")
+    arguments += ", %t_nw: tensor<" + normWeight + ">";
+  if (c.norm == "layer")
+    arguments += ", %t_nb: tensor<" + normBias + ">";
+  if (c.bias)
+    arguments += ", %t_bias: tensor<" + bias + ">";
+  auto getLine = [&](const std::string &x, const std::string &ownNorm,
+                     const std::string &attributes) {
+    std::string line = "%r:" + std::to_string(results) +
+                       " = lap.fused_linear %t_x" + ownNorm + " weights(" +
+                       names + " : " + types + ")";
+    if (c.bias)
+      line += " bias(%t_bias : tensor<" + bias + ">)";
+    line += " {" + attributes + "epilogue = #lap.epilogue<" + c.epilogue + ">";
+    if (c.epilogue == "softcap")
+      line += ", cap = 3.0 : f32";
+    if (c.activations != "f32")
+      line += ", activations = #lap.activations<" + c.activations + ">";
+    line += "} : " + x + " -> ";
+    for (int64_t i = 0; i < results; ++i)
+      line += (i ? ", tensor<" : "tensor<") + output + ">";
+    return line;
+  };
+
+  MLIRContext context;
+  RankedTensorType packed = getPackedType(
+      c.format.text + "\nfunc.func @f(" + arguments + ") {\n" +
+          getLine("tensor<" + input + ">", norm, normAttributes + ", ") +
+          "\nreturn\n}\n",
+      context);
+  LinearText result;
+  std::string inputShape = input, encoding;
+  if (packed) {
+    result.words = packed.getDimSize(1);
+    inputShape = shapeOf({c.tokens, result.words}, "i32", c.dynamic);
+    llvm::raw_string_ostream(encoding) << ", " << packed.getEncoding();
+    KernelText pack;
+    pack.tensor("x", input);
+    if (c.norm != "none")
+      pack.tensor("nw", normWeight);
+    if (c.norm == "layer")
+      pack.tensor("nb", normBias);
+    pack.op("%p = lap.pack_input %t_x" + norm + " {" + normAttributes +
+            "} : tensor<" + input + "> -> tensor<" + inputShape + encoding +
+            ">");
+    pack.result("%p", inputShape, encoding);
+    result.pack = pack.str();
+  }
+  KernelText linear;
+  linear.scheme(c.format.text);
+  linear.tensor("x", inputShape, encoding);
+  for (int64_t i = 0; i < c.weights; ++i)
+    linear.packed("w" + std::to_string(i), type, packedBytes);
+  if (c.bias)
+    linear.tensor("bias", bias);
+  linear.op(getLine("tensor<" + inputShape + encoding + ">", "", ""));
   for (int64_t i = 0; i < results; ++i)
-    line += (i ? ", tensor<" : "tensor<") + output + ">";
-  text.op("%r:" + std::to_string(results) + " = " + line);
-  for (int64_t i = 0; i < results; ++i)
-    text.result("%r#" + std::to_string(i), output);
-  return text.str();
+    linear.result("%r#" + std::to_string(i), output);
+  result.linear = linear.str();
+  return result;
 }
+
+/// The kernels of a case, compiled.
+class LinearKernels {
+public:
+  LinearKernels(const LinearCase &c, size_t packedBytes,
+                const CpuVariant &variant)
+      : LinearKernels(getText(c, packedBytes), variant) {}
+
+  /// `others` are what follows the packed input.
+  void run(std::vector<void *> inputs, const std::vector<void *> &others,
+           int64_t tokens) {
+    // NaNs and codes of -1: what was not written must not be read.
+    GuardedVector<uint8_t> packed(tokens * words * 4, 0xff);
+    if (pack) {
+      inputs.push_back(packed.data());
+      pack->run(inputs, tokens);
+      inputs = {packed.data()};
+    }
+    inputs.insert(inputs.end(), others.begin(), others.end());
+    linear.run(inputs, tokens);
+  }
+
+private:
+  LinearKernels(const LinearText &text, const CpuVariant &variant)
+      : words(text.words), linear(text.linear, variant) {
+    if (!text.pack.empty())
+      pack.emplace(text.pack, variant);
+  }
+
+  int64_t words;
+  std::optional<CompiledKernel> pack;
+  CompiledKernel linear;
+};
 
 inline std::vector<double> applyNorm(const LinearCase &c, const float *x,
                                      const std::vector<float> &weight,
@@ -127,19 +230,19 @@ inline void checkLinear(const LinearCase &c, const CpuVariant &variant) {
   for (int64_t i = 0; i < results; ++i)
     outputs.emplace_back(c.tokens * c.rows, NAN);
 
-  CompiledKernel kernel(getText(c, weights[0].packed.size()), variant);
-  std::vector<void *> buffers = {x.data()};
+  LinearKernels kernels(c, weights[0].packed.size(), variant);
+  std::vector<void *> inputs = {x.data()}, buffers;
   if (c.norm != "none")
-    buffers.push_back(normWeight.bytes.data());
+    inputs.push_back(normWeight.bytes.data());
   if (c.norm == "layer")
-    buffers.push_back(normBias.bytes.data());
+    inputs.push_back(normBias.bytes.data());
   for (Matrix &weight : weights)
     buffers.push_back(weight.packed.data());
   if (c.bias)
     buffers.push_back(bias.bytes.data());
   for (auto &output : outputs)
     buffers.push_back(output.data());
-  kernel.run(buffers, c.tokens);
+  kernels.run(inputs, buffers, c.tokens);
 
   for (int64_t t = 0; t < c.tokens; ++t) {
     std::vector<double> input = applyNorm(c, x.data() + t * c.columns,

@@ -45,6 +45,17 @@ const std::vector<LinearCase> roundedCases = [] {
     add({format, 33, 101, 1, false, "none", "gated_gelu", 2}, "int8");
     add({format, 33, 293, 14, true, "none", "none", 2}, "int8_token");
   }
+  // All ways through the blocks of tokens, and the panels of more than 8.
+  for (int64_t tokens = 1; tokens <= 17; ++tokens) {
+    add({getBuiltin("q4_0"), 33, 101, tokens, true, "none", "none"}, "int8");
+    add({getBuiltin("q4_k"), 40, 300, tokens, true, "none", "gated_gelu", 2},
+        "int8");
+    add({getBuiltin("q8_0"), 16, 67, tokens, true, "none", "none"},
+        "int8_token");
+  }
+  // Several panels, and several parts of the columns with a rest.
+  add({getBuiltin("q4_k"), 49, 4400, 131, true, "none", "none"}, "int8");
+  add({getBuiltin("q6_k"), 35, 1024, 121, true, "none", "none"}, "int8_token");
   for (const char *activations : {"bf16", "int8", "int8_token"})
     for (const MatrixFormat &format :
          {MatrixFormat{"bf16", ""}, getBuiltin("q4_k"), getBuiltin("nf4")}) {
@@ -334,10 +345,10 @@ TEST_P(OpKernel, MatchesTheDequantizer) {
   for (int64_t column = 0; column < columns; ++column) {
     Matrix matrix(format, rows, columns, random);
     LinearCase linear = {format, rows, columns, 1, false, "none", "none"};
-    CompiledKernel kernel(getText(linear, matrix.packed.size()), getVariant());
+    LinearKernels kernels(linear, matrix.packed.size(), getVariant());
     GuardedVector<float> x(columns), out(rows, NAN);
     x[column] = 1;
-    kernel.run({x.data(), matrix.packed.data(), out.data()}, 1);
+    kernels.run({x.data()}, {matrix.packed.data(), out.data()}, 1);
     for (int64_t row = 0; row < rows; ++row) {
       float want = matrix.values[row * columns + column];
       double bound = std::fabs(want) * 0x1p-18 + 0x1p-149;

@@ -12,6 +12,8 @@
 // NOWHERE-NOT: {{(^| )lap\.[a-z_]+ [@%]}}
 // NOWHERE-NOT: {{(math.fma|math.exp|arith.subf|arith.maxnumf) .* : f32$}}
 
+#values = #lap.packed<columns = 40, activations = f32, values = true, halves = false, codes = false, sums = [],
+                      code_sums = []>
 !window = !lap.kv_cache<heads = 2, head_dim = 20, window = 16>
 !full = !lap.kv_cache<heads = 1, head_dim = 32, window = 0>
 
@@ -96,8 +98,24 @@ lap.kernel @embed(%ids: memref<?xi32>, %table: memref<2112xi8>, %media: memref<?
   lap.return
 }
 
+// A tile is a token: two whole vectors of it and a masked one, whose place is filled up.
+// CHECK-LABEL: func.func @pack_input(
+// CHECK-SAME: lap.tiles = array<i64: 0, 1>
+// CHECK: scf.for
+// CHECK: math.sqrt
+// CHECK: scf.for %{{.*}} = %c0 to %c32 step %c16 {
+// CHECK: vector.store {{.*}} : memref<?xf32>, vector<16xf32>
+// CHECK: vector.maskedload
+// CHECK: vector.store {{.*}} : memref<?xf32>, vector<16xf32>
+lap.kernel @pack_input(%x: memref<?x40xf32>, %out: memref<?x48xi32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<?x40xf32> to tensor<?x40xf32>
+  %r = lap.pack_input %0 {norm = #lap.norm<rms>, eps = 1.0e-6 : f32} : tensor<?x40xf32> -> tensor<?x48xi32, #values>
+  bufferization.materialize_in_destination %r in restrict writable %out : (tensor<?x48xi32, #values>, memref<?x48xi32>) -> ()
+  lap.return
+}
+
 // A tile is 16 rows of the weight, three of 40: each weight is read once for all tokens. A block of tokens has its sums in
-// registers, 12 by two tiles or 6 by one.
+// registers, 12 by two tiles or 6 by one; what is left goes in blocks of 8, 4, 2 and 1.
 // CHECK-LABEL: func.func @fused_linear(
 // CHECK-SAME: lap.tiles = array<i64: 3, 0>
 // CHECK: vector.load {{.*}} : memref<?xi8>, vector<64xi8>
@@ -105,14 +123,20 @@ lap.kernel @embed(%ids: memref<?xi32>, %table: memref<2112xi8>, %media: memref<?
 // AVX2-LABEL: func.func @fused_linear(
 // AVX2: scf.for %{{.*}} = %c0 to %{{.*}} step %c6 {
 // AVX2: %{{.*}}:6 = scf.for
+// AVX2: %{{.*}}:4 = scf.for
+// AVX2: %{{.*}}:2 = scf.for
 // AVX2-NOT: step %c12
 // AVX512-LABEL: func.func @fused_linear(
 // AVX512: scf.for %{{.*}} = %c0 to %{{.*}} step %c12 {
 // AVX512: %{{.*}}:24 = scf.for
-lap.kernel @fused_linear(%x: memref<?x40xf32>, %w: memref<3840xi8>, %out: memref<?x40xf32>) {
-  %0 = bufferization.to_tensor %x restrict : memref<?x40xf32> to tensor<?x40xf32>
+// AVX512: %{{.*}}:16 = scf.for
+// AVX512: %{{.*}}:8 = scf.for
+// AVX512: %{{.*}}:4 = scf.for
+// AVX512: %{{.*}}:2 = scf.for
+lap.kernel @fused_linear(%x: memref<?x48xi32>, %w: memref<3840xi8>, %out: memref<?x40xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<?x48xi32> to tensor<?x48xi32, #values>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<3840xi8> -> tensor<40x40xbf16>
-  %r = lap.fused_linear %0 weights(%1 : tensor<40x40xbf16>) {norm = #lap.norm<rms>, eps = 1.0e-6 : f32} : tensor<?x40xf32> -> tensor<?x40xf32>
+  %r = lap.fused_linear %0 weights(%1 : tensor<40x40xbf16>) : tensor<?x48xi32, #values> -> tensor<?x40xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<?x40xf32>, memref<?x40xf32>) -> ()
   lap.return
 }
@@ -128,7 +152,7 @@ lap.kernel @fused_linear(%x: memref<?x40xf32>, %w: memref<3840xi8>, %out: memref
 lap.kernel @fused_linear_one(%x: memref<1x40xf32>, %w: memref<3840xi8>, %out: memref<1x40xf32>) {
   %0 = bufferization.to_tensor %x restrict : memref<1x40xf32> to tensor<1x40xf32>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<3840xi8> -> tensor<40x40xbf16>
-  %r = lap.fused_linear %0 weights(%1 : tensor<40x40xbf16>) {norm = #lap.norm<rms>, eps = 1.0e-6 : f32} : tensor<1x40xf32> -> tensor<1x40xf32>
+  %r = lap.fused_linear %0 weights(%1 : tensor<40x40xbf16>) : tensor<1x40xf32> -> tensor<1x40xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x40xf32>, memref<1x40xf32>) -> ()
   lap.return
 }

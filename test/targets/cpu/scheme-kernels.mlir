@@ -3,6 +3,12 @@
 // RUN: lapidary-opt %s --lap-lower-kernels-to-cpu=variant=avx2 | FileCheck %s --check-prefixes=CHECK,AVX2
 // RUN: lapidary-opt %s --lap-lower-kernels-to-cpu=variant=vnni | FileCheck %s --check-prefixes=CHECK,VNNI
 
+#values_sums = #lap.packed<columns = 512, activations = f32, values = true, halves = false, codes = false, sums = [32], code_sums = []>
+#values = #lap.packed<columns = 512, activations = f32, values = true, halves = false, codes = false, sums = [], code_sums = []>
+#codes_sums = #lap.packed<columns = 512, activations = int8, values = false, halves = false, codes = true, sums = [32], code_sums = []>
+#codes = #lap.packed<columns = 512, activations = int8_token, values = false, halves = false, codes = true, sums = [], code_sums = [256, 128]>
+#rounded = #lap.packed<columns = 64, activations = int8, values = true, halves = false, codes = false, sums = [], code_sums = []>
+
 lap.scheme @q4_k(%code : ui4, %scale : ui6 per 32, %min : ui6 per 32, %d : f16 per 256, %dmin : f16 per 256) {
   %s = arith.uitofp %scale : i32 to f32
   %step = arith.mulf %d, %s : f32
@@ -53,10 +59,10 @@ lap.scheme @int8_channel(%code : si8 from -127 to 127, %scale : f32 per row) {
 // CHECK: %[[X:.*]] = vector.broadcast
 // CHECK: %[[NEXT:.*]] = math.fma %[[OFFSET]], %[[X]], %[[SCALED]]
 // CHECK: scf.yield %[[NEXT]]
-lap.kernel @affine_one(%x: memref<1x512xf32>, %w: memref<4608xi8>, %out: memref<1x16xf32>) {
-  %0 = bufferization.to_tensor %x restrict : memref<1x512xf32> to tensor<1x512xf32>
+lap.kernel @affine_one(%x: memref<1x528xi32>, %w: memref<4608xi8>, %out: memref<1x16xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<1x528xi32> to tensor<1x528xi32, #values_sums>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<4608xi8> -> !lap.quantized<16x512, @q4_k>
-  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @q4_k>) : tensor<1x512xf32> -> tensor<1x16xf32>
+  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @q4_k>) : tensor<1x528xi32, #values_sums> -> tensor<1x16xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x16xf32>, memref<1x16xf32>) -> ()
   lap.return
 }
@@ -67,17 +73,16 @@ lap.kernel @affine_one(%x: memref<1x512xf32>, %w: memref<4608xi8>, %out: memref<
 // CHECK: math.fma %[[SLOPE]], %{{.*}}, %[[OFFSET]] : vector<16xf32>
 // AVX512-COUNT-12: math.fma %{{.*}}, %[[WEIGHT]], %{{.*}} : vector<16xf32>
 // AVX2-COUNT-6: math.fma %{{.*}}, %[[WEIGHT]], %{{.*}} : vector<16xf32>
-lap.kernel @affine_many(%x: memref<?x512xf32>, %w: memref<4608xi8>, %out: memref<?x16xf32>) {
-  %0 = bufferization.to_tensor %x restrict : memref<?x512xf32> to tensor<?x512xf32>
+lap.kernel @affine_many(%x: memref<?x528xi32>, %w: memref<4608xi8>, %out: memref<?x16xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<?x528xi32> to tensor<?x528xi32, #values>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<4608xi8> -> !lap.quantized<16x512, @q4_k>
-  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @q4_k>) : tensor<?x512xf32> -> tensor<?x16xf32>
+  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @q4_k>) : tensor<?x528xi32, #values> -> tensor<?x16xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
   lap.return
 }
 
 // With 8-bit activations, integers: four columns of 16 rows at a time, eight times a group, whose sum is scaled once.
 // CHECK-LABEL: func.func @affine_integers(
-// CHECK: math.roundeven
 // CHECK: scf.for {{.*}} step %c32 iter_args(
 // VNNI-COUNT-8: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"
 // AVX512-COUNT-8: llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"
@@ -85,31 +90,35 @@ lap.kernel @affine_many(%x: memref<?x512xf32>, %w: memref<4608xi8>, %out: memref
 // CHECK: arith.sitofp {{.*}} : vector<16xi32> to vector<16xf32>
 // CHECK-COUNT-2: math.fma
 // CHECK: scf.yield
-lap.kernel @affine_integers(%x: memref<1x512xf32>, %w: memref<4608xi8>, %out: memref<1x16xf32>) {
-  %0 = bufferization.to_tensor %x restrict : memref<1x512xf32> to tensor<1x512xf32>
+lap.kernel @affine_integers(%x: memref<1x176xi32>, %w: memref<4608xi8>, %out: memref<1x16xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<1x176xi32> to tensor<1x176xi32, #codes_sums>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<4608xi8> -> !lap.quantized<16x512, @q4_k>
-  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @q4_k>) {activations = #lap.activations<int8>} : tensor<1x512xf32> -> tensor<1x16xf32>
+  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @q4_k>) {activations = #lap.activations<int8>} : tensor<1x176xi32, #codes_sums> -> tensor<1x16xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x16xf32>, memref<1x16xf32>) -> ()
   lap.return
 }
 
-// Signed codes of 8 bits: products of two bytes might not fit into 16 bits, where there is no instruction for all four. With a
-// scale a token and one a row, a sum over the row is one run.
+// Signed codes of 8 bits have an excess where bytes are unsigned; where there is no instruction for four products, their signs
+// move to the input, so that two products fit into 16 bits. With a scale a token and one a row, runs are long.
 // CHECK-LABEL: func.func @signed_integers(
+// CHECK: scf.for %{{.*}} = %c0 to %c512 step %c256
 // CHECK: %[[DOT:.*]] = scf.for {{.*}} -> (vector<16xi32>)
-// CHECK: arith.xori
+// VNNI: arith.xori
 // VNNI: "llvm.x86.avx512.vpdpbusd.512"
-// AVX512-NOT: pmaddubs
-// AVX512: "llvm.x86.avx512.pmaddw.d.512"
-// AVX2-NOT: pmadd.ub.sw
-// AVX2: "llvm.x86.avx2.pmadd.wd"
+// AVX512-NOT: arith.xori
+// AVX512: math.absi
+// AVX512: arith.select
+// AVX512: "llvm.x86.avx512.pmaddubs.w.512"
+// AVX2-NOT: arith.xori
+// AVX2: math.absi
+// AVX2: "llvm.x86.avx2.pmadd.ub.sw"
 // CHECK: arith.sitofp %[[DOT]]
 // CHECK: math.fma
 // CHECK-NOT: math.fma
-lap.kernel @signed_integers(%x: memref<1x512xf32>, %w: memref<8256xi8>, %out: memref<1x16xf32>) {
-  %0 = bufferization.to_tensor %x restrict : memref<1x512xf32> to tensor<1x512xf32>
+lap.kernel @signed_integers(%x: memref<1x176xi32>, %w: memref<8256xi8>, %out: memref<1x16xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<1x176xi32> to tensor<1x176xi32, #codes>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<8256xi8> -> !lap.quantized<16x512, @int8_channel>
-  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @int8_channel>) {activations = #lap.activations<int8_token>} : tensor<1x512xf32> -> tensor<1x16xf32>
+  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x512, @int8_channel>) {activations = #lap.activations<int8_token>} : tensor<1x176xi32, #codes> -> tensor<1x16xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x16xf32>, memref<1x16xf32>) -> ()
   lap.return
 }
@@ -134,14 +143,13 @@ lap.kernel @table_in_registers(%x: memref<1x64xf32>, %w: memref<576xi8>, %out: m
 
 // A table that is too large for registers; not affine, so 8-bit activations are rounded and multiplied as f32.
 // CHECK-LABEL: func.func @table_in_memory(
-// CHECK: math.roundeven
 // CHECK: memref.get_global @lookup_table_0
 // CHECK: vector.gather
 // CHECK-NOT: llvm.call_intrinsic
-lap.kernel @table_in_memory(%x: memref<1x64xf32>, %w: memref<640xi8>, %out: memref<1x16xf32>) {
-  %0 = bufferization.to_tensor %x restrict : memref<1x64xf32> to tensor<1x64xf32>
+lap.kernel @table_in_memory(%x: memref<1x80xi32>, %w: memref<640xi8>, %out: memref<1x16xf32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<1x80xi32> to tensor<1x80xi32, #rounded>
   %1 = lap.unpack %w {layout = #lap.layout<rows16>} : memref<640xi8> -> !lap.quantized<16x64, @table32>
-  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x64, @table32>) {activations = #lap.activations<int8>} : tensor<1x64xf32> -> tensor<1x16xf32>
+  %r = lap.fused_linear %0 weights(%1 : !lap.quantized<16x64, @table32>) {activations = #lap.activations<int8>} : tensor<1x80xi32, #rounded> -> tensor<1x16xf32>
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<1x16xf32>, memref<1x16xf32>) -> ()
   lap.return
 }
