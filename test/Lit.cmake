@@ -17,7 +17,7 @@ if(TARGET lapidary-compile)
     add_custom_command(
       OUTPUT ${bundle}
       COMMAND $<TARGET_FILE:lapidary-compile> ${PROJECT_SOURCE_DIR}/test/models/tiny --target cpu --quant ${scheme}
-              -o ${bundle}
+              --activations f32 -o ${bundle}
       DEPENDS lapidary-compile ${tiny_checkpoint} VERBATIM)
     list(APPEND bundles ${bundle})
   endforeach()

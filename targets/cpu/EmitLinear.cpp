@@ -45,6 +45,8 @@ LogicalResult LinearEmitter::bindInput() {
                            (!own.excess ||
                             layout->findCodeSums(own.run, own.excess) != none)
                      : valuesAt != none;
+    if (own.halves)
+      complete &= layout && layout->halvesAt != none;
     if (own.sumPeriod)
       complete &= layout && layout->findSums(*own.sumPeriod) != none;
     if (!complete)

@@ -29,6 +29,8 @@ struct Variant {
   unsigned vectorBits;
   /// Whether an instruction sums products of bytes (AVX-512 VNNI, dotprod).
   bool dotProducts = false;
+  /// Whether one sums products of pairs of bf16 (AVX512_BF16).
+  bool halfProducts = false;
   Architecture architecture = Architecture::X86_64;
   /// aarch64: whether such an instruction takes unsigned bytes times signed
   /// ones (i8mm), as VNNI's does.

@@ -17,9 +17,9 @@ int64_t LinearEmitter::getByteSpan() const {
   return std::gcd(decoder->getSpanColumns(8, 32), form->run);
 }
 
-void LinearEmitter::addPairs(ArrayRef<SmallVector<Value>> bytes,
-                             const Block &block, Value slot, DotKind kind,
-                             MutableArrayRef<Value> dots) {
+void LinearEmitter::addTokenPairs(ArrayRef<SmallVector<Value>> bytes,
+                                  const Block &block, Value slot, DotKind kind,
+                                  MutableArrayRef<Value> dots) {
   int64_t pairCount = block.tokens / 2;
   auto count = static_cast<int64_t>(bytes[0].size());
   auto two = VectorType::get({2}, e.getI32Type());
@@ -64,7 +64,7 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
       bytes.push_back(getBytes(s, at, size));
     Value slot = e.add(codesAt, e.div(at, quad));
     if (pairs) {
-      addPairs(bytes, block, slot, kind, dots);
+      addTokenPairs(bytes, block, slot, kind, dots);
       return dots;
     }
     for (size_t i = 0; i < bytes[0].size(); ++i) {

@@ -66,6 +66,9 @@ private:
                                      ArrayRef<Group> groups, const Block &block,
                                      Value first, int64_t count,
                                      ValueRange sums);
+  /// Products of pairs of bf16.
+  SmallVector<Value> addPairs(ArrayRef<Stream> streams, const Block &block,
+                              Value first, int64_t count, ValueRange sums);
   SmallVector<Value> addGroupOfIntegers(ArrayRef<Stream> streams,
                                         ArrayRef<Group> groups,
                                         const Block &block, Value first,
@@ -79,8 +82,11 @@ private:
                             GetBytes getBytes);
   /// Adds products to sums of pairs of tokens, [stream][pair]; `bytes` are
   /// words of four columns, [stream][word], whose inputs are from a slot on.
-  void addPairs(ArrayRef<SmallVector<Value>> bytes, const Block &block,
-                Value slot, DotKind kind, MutableArrayRef<Value> dots);
+  void addTokenPairs(ArrayRef<SmallVector<Value>> bytes, const Block &block,
+                     Value slot, DotKind kind, MutableArrayRef<Value> dots);
+  bool multipliesPairs() const {
+    return form->halves && e.getVariant().halfProducts;
+  }
   /// Columns whose bytes are best decoded together.
   int64_t getByteSpan() const;
 

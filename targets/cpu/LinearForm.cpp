@@ -34,8 +34,12 @@ FailureOr<LinearForm> LinearForm::create(FusedLinearOp op, Value weight) {
   if (failed(scheme) || failed(layout))
     return failure();
   LinearForm form;
-  if (!*scheme)
+  if (!*scheme) {
+    form.halves =
+        op.getActivations() == Activations::BF16 &&
+        cast<RankedTensorType>(weight.getType()).getElementType().isBF16();
     return form;
+  }
   int64_t group = getGroupColumns(*layout);
   if (hasBytes(op.getActivations()) && hasIntegerProducts(*scheme)) {
     // A longer run would be no faster; 255 x 127 x 256 is far from overflow.
@@ -71,7 +75,7 @@ FailureOr<LinearForm> LinearForm::create(FusedLinearOp op, Value weight) {
 }
 
 FailureOr<PackedAttr> cpu::getPacking(ArrayRef<FusedLinearOp> ops) {
-  bool values = false, codes = false;
+  bool values = false, halves = false, codes = false;
   llvm::SmallSetVector<int64_t, 2> sums;
   llvm::SmallSetVector<std::pair<int64_t, int64_t>, 2> codeSums;
   for (FusedLinearOp op : ops)
@@ -80,6 +84,7 @@ FailureOr<PackedAttr> cpu::getPacking(ArrayRef<FusedLinearOp> ops) {
       if (failed(form))
         return failure();
       (form->integers ? codes : values) = true;
+      halves |= form->halves;
       if (form->sumPeriod)
         sums.insert(*form->sumPeriod);
       if (form->excess)
@@ -95,7 +100,7 @@ FailureOr<PackedAttr> cpu::getPacking(ArrayRef<FusedLinearOp> ops) {
     pairs.append({period, excess});
   MLIRContext *context = first.getContext();
   return PackedAttr::get(context, first.getColumns(), first.getActivations(),
-                         values, /*halves=*/false, codes,
+                         values, halves, codes,
                          DenseI64ArrayAttr::get(context, sums.getArrayRef()),
                          DenseI64ArrayAttr::get(context, pairs));
 }

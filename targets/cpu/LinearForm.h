@@ -18,6 +18,8 @@ struct LinearForm {
   /// which a constant is taken, and signed codes or levels where bytes must be
   /// unsigned.
   int64_t excess = 0;
+  /// Whether both are bf16: a variant may multiply them as they are.
+  bool halves = false;
   /// Of which columns sums of inputs are needed (0: the row), if any are.
   std::optional<int64_t> sumPeriod;
 };

@@ -120,6 +120,50 @@ SmallVector<Value> LinearEmitter::addGroupForMany(ArrayRef<Stream> streams,
   return result;
 }
 
+/// Two columns a word, on both sides, as they lie in memory.
+SmallVector<Value> LinearEmitter::addPairs(ArrayRef<Stream> streams,
+                                           const Block &block, Value first,
+                                           int64_t count, ValueRange sums) {
+  // Alone, a token's sums wait for each other: as many as hide that.
+  constexpr int64_t inFlight = 8, span = 32, pair = 2;
+  int64_t tokens = block.tokens, streamCount = streams.size();
+  int64_t parts = std::max<int64_t>(1, inFlight / (tokens * streamCount));
+  auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size) {
+    SmallVector<SmallVector<Value>> weights;
+    for (const Stream &stream : streams)
+      weights.push_back(decoder->getPairs(stream, at, size, span));
+    Value slot = e.add(e.div(at, pair), layout->halvesAt);
+    for (size_t i = 0; i < weights[0].size(); ++i)
+      for (int64_t token = 0; token < tokens; ++token) {
+        Value input = broadcastSlot(words, block, e.add(slot, i), token);
+        for (int64_t s = 0; s < streamCount; ++s) {
+          Value &sum = own[(s * tokens + token) * parts + i % parts];
+          sum = addPairProducts(e, sum, weights[s][i], input);
+        }
+      }
+    return own;
+  };
+  SmallVector<Value> own(streamCount * tokens * parts, e.splat(0));
+  for (auto [i, sum] : llvm::enumerate(sums))
+    own[i * parts] = sum;
+  int64_t whole = count / span * span;
+  if (whole)
+    own = e.loop(first, e.add(first, whole), span, own,
+                 [&](Value at, ValueRange carried) {
+                   return addSpan(SmallVector<Value>(carried), at, span);
+                 });
+  if (whole < count)
+    own = addSpan(own, e.add(first, whole), count - whole);
+  SmallVector<Value> result;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    Value sum = own[i * parts];
+    for (int64_t part = 1; part < parts; ++part)
+      sum = e.addF(sum, own[i * parts + part]);
+    result.push_back(sum);
+  }
+  return result;
+}
+
 SmallVector<Value> LinearEmitter::emitSums(ArrayRef<Stream> streams,
                                            const Block &block) {
   SmallVector<Value> zeros(streams.size() * block.tokens, e.splat(0));
@@ -128,6 +172,8 @@ SmallVector<Value> LinearEmitter::emitSums(ArrayRef<Stream> streams,
       [&](ArrayRef<Group> groups, Value first, int64_t count, ValueRange sums) {
         if (decoder->isInteger())
           return addGroupOfIntegers(streams, groups, block, first, count, sums);
+        if (multipliesPairs())
+          return addPairs(streams, block, first, count, sums);
         if (single)
           return addGroupForOne(streams, groups, first, count, sums);
         return addGroupForMany(streams, groups, block, first, count, sums);

@@ -76,6 +76,12 @@ public:
   SmallVector<Value> getBytes(const Stream &stream, Value column, int64_t count,
                               int64_t span);
 
+  /// The words of columns, 2 to a word, of codes of 16 bits.
+  SmallVector<Value> getPairs(const Stream &stream, Value column, int64_t count,
+                              int64_t span) {
+    return loadWords(stream, column, count, span)[0];
+  }
+
 private:
   SchemeDecoder(KernelEmitter &e, RowTileLayout layout, SchemeOp scheme);
 

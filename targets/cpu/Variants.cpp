@@ -12,6 +12,9 @@ static constexpr StringRef avx512Features[] = {
 static constexpr StringRef vnniFeatures[] = {
     "avx512vnni", "avx512f", "avx512bw", "avx512cd", "avx512dq",
     "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
+static constexpr StringRef bf16Features[] = {
+    "avx512bf16", "avx512f", "avx512bw", "avx512cd", "avx512dq",
+    "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
 static constexpr StringRef avx2Features[] = {"avx2", "fma", "f16c", "bmi2"};
 
 // The level is ARMv8-A, as all 64-bit processors of Arm have it.
@@ -68,21 +71,25 @@ ArrayRef<CpuVariant> cpu::getVariants() {
   // keeps the latter in memory, as does NEON, where 6 x 16 rows are 24 of 32
   // registers.
   static const CpuVariant variants[] = {
+      {{"bf16", 12, 2, 6, 2, 512, false, true},
+       "x86-64-v4",
+       bf16Features,
+       "+avx512bf16"},
       {{"vnni", 12, 2, 6, 2, 512, true},
        "x86-64-v4",
        vnniFeatures,
        "+avx512vnni"},
       {{"avx512", 12, 2, 6, 2, 512}, "x86-64-v4", avx512Features},
       {{"avx2", 6, 1, 4, 1, 256}, "x86-64-v3", avx2Features},
-      {{"i8mm", 6, 1, 6, 1, 128, true, Architecture::Aarch64, true},
+      {{"i8mm", 6, 1, 6, 1, 128, true, false, Architecture::Aarch64, true},
        "generic",
        i8mmFeatures,
        "+i8mm,+dotprod"},
-      {{"dotprod", 6, 1, 6, 1, 128, true, Architecture::Aarch64},
+      {{"dotprod", 6, 1, 6, 1, 128, true, false, Architecture::Aarch64},
        "generic",
        dotprodFeatures,
        "+dotprod"},
-      {{"neon", 6, 1, 6, 1, 128, false, Architecture::Aarch64},
+      {{"neon", 6, 1, 6, 1, 128, false, false, Architecture::Aarch64},
        "generic",
        neonFeatures},
   };
@@ -107,15 +114,18 @@ std::string cpu::listVariants(StringRef comma, StringRef last) {
   return list;
 }
 
-/// Only sums of products of integers are what instructions for them are for.
+/// Only sums of products of integers are what instructions for them are for,
+/// and AVX512_BF16 for those of bf16.
 bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
-  if (!variant.blocking.dotProducts)
+  const Variant &blocking = variant.blocking;
+  if (!blocking.dotProducts && !blocking.halfProducts)
     return true;
   return kernels
-      .walk([](FusedLinearOp op) {
+      .walk([&](FusedLinearOp op) {
         PackedAttr packing = op.getPacking();
-        return packing && packing.getCodes() ? WalkResult::interrupt()
-                                             : WalkResult::advance();
+        bool needs = packing && (blocking.halfProducts ? packing.getHalves()
+                                                       : packing.getCodes());
+        return needs ? WalkResult::interrupt() : WalkResult::advance();
       })
       .wasInterrupted();
 }

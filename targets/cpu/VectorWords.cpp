@@ -426,3 +426,13 @@ Value cpu::addDot(KernelEmitter &e, DotKind kind, Value sum, ValueRange weights,
   }
   return sum;
 }
+
+Value cpu::addPairProducts(KernelEmitter &e, Value sum, Value weights,
+                           Value input) {
+  auto type = VectorType::get({2 * lanes}, e.getBF16Type());
+  auto asPairs = [&](Value words) -> Value {
+    return vector::BitCastOp::create(e, type, words);
+  };
+  return callIntrinsic(e, "llvm.x86.avx512bf16.dpbf16ps.512", e.vectorType(),
+                       {sum, asPairs(weights), asPairs(input)});
+}

@@ -78,6 +78,8 @@ SmallVector<Value, 2> prepareDot(KernelEmitter &e, DotKind kind, Value bytes);
 /// input is a word of four signed bytes, none of them -128, in all lanes.
 Value addDot(KernelEmitter &e, DotKind kind, Value sum, ValueRange weights,
              Value input);
+/// sum + the two products of the bf16 in each word.
+Value addPairProducts(KernelEmitter &e, Value sum, Value weights, Value input);
 /// 16 integers of -127 to 127 as bytes, in 4 words.
 Value packBytes(KernelEmitter &e, Value words);
 

@@ -163,7 +163,9 @@ def examine(lapidary, work, name, scheme, variants):
     checkpoint.writeCheckpoint(folder, config, **options)
     bundle = folder / "model.lap"
     own = options.get("dtype", "BF16").lower()
-    result = lapidaryRun([lapidary, "compile", folder, "--quant", own if scheme == "own" else scheme, "-o", bundle])
+    # What differs is to be the order of sums alone: 8-bit inputs would round differently where a sum's last bit does.
+    quant = own if scheme == "own" else scheme
+    result = lapidaryRun([lapidary, "compile", folder, "--quant", quant, "--activations", "f32", "-o", bundle])
     problems, margins = [], {}
     if result.returncode != 0:
         return [f"compile: exit code {result.returncode}: {result.stderr.strip()[-300:]}"], margins

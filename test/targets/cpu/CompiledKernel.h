@@ -28,6 +28,8 @@ inline bool canRun(const CpuVariant &variant) {
   __builtin_cpu_init();
   if (blocking.dotProducts && !__builtin_cpu_supports("avx512vnni"))
     return false;
+  if (blocking.halfProducts && !__builtin_cpu_supports("avx512bf16"))
+    return false;
   return blocking.vectorBits == 512 ? __builtin_cpu_supports("x86-64-v4")
                                     : __builtin_cpu_supports("x86-64-v3");
 #endif

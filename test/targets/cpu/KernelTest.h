@@ -33,16 +33,16 @@ protected:
   }
 };
 
-/// Variants with dot products differ from others in products of integers alone.
-/// Emulation takes its time: of many cases, each emulated variant has some,
-/// others than the next one.
-inline auto allVariants(int cases, bool integers = false) {
+/// Cases in variants, of which some differ from the others only in products of
+/// integers, or of pairs of bf16. Emulation takes its time: of many cases, each
+/// emulated variant has some, others than the next one.
+inline auto allVariants(int cases, bool integers = false, bool halves = false) {
   constexpr int many = 30;
-  const int share = integers ? 6 : 3;
+  const int share = integers ? 5 : 3; // Cases come in twos and in fives.
   std::vector<std::tuple<int, int>> tests;
   for (int number = 0; number < int(getVariants().size()); ++number) {
     const Variant &variant = getVariants()[number].blocking;
-    if (variant.dotProducts && !integers)
+    if ((variant.dotProducts && !integers) || (variant.halfProducts && !halves))
       continue;
     bool thinned =
         variant.architecture == Architecture::Aarch64 && cases > many;

@@ -56,7 +56,7 @@ const std::vector<LinearCase> roundedCases = [] {
   // Several panels, and several parts of the columns with a rest.
   add({getBuiltin("q4_k"), 49, 4400, 131, true, "none", "none"}, "int8");
   add({getBuiltin("q6_k"), 35, 1024, 121, true, "none", "none"}, "int8_token");
-  for (const char *activations : {"bf16", "int8", "int8_token"})
+  for (const char *activations : {"int8", "int8_token"})
     for (const MatrixFormat &format :
          {MatrixFormat{"bf16", ""}, getBuiltin("q4_k"), getBuiltin("nf4")}) {
       add({format, 17, 1, 1, false, "none", "none"}, activations);
@@ -85,6 +85,34 @@ TEST_P(RoundedInputKernel, MatchesTheDequantizer) {
 
 INSTANTIATE_TEST_SUITE_P(Schemes, RoundedInputKernel,
                          allVariants(roundedCases.size(), true),
+                         getKernelTestName);
+
+const std::vector<LinearCase> halfCases = [] {
+  std::vector<LinearCase> cases;
+  auto add = [&](LinearCase c) {
+    c.activations = "bf16";
+    cases.push_back(c);
+  };
+  const MatrixFormat plain = {"bf16", ""};
+  for (const MatrixFormat &format : {plain, getBuiltin("q4_k")}) {
+    add({format, 17, 1, 1, false, "none", "none"});
+    add({format, 17, 17, 2, true, "none", "none"});
+    add({format, 33, 37, 1, false, "none", "none"});
+    add({format, 48, 320, 27, true, "none", "gated_gelu", 2});
+  }
+  for (int64_t tokens : {1, 4, 11, 25})
+    add({plain, 49, 99, tokens, tokens > 1, "none", "none", 2});
+  return cases;
+}();
+
+class HalfInputKernel : public KernelTest {};
+
+TEST_P(HalfInputKernel, MatchesTheDequantizer) {
+  checkLinear(halfCases[getCase()], getVariant());
+}
+
+INSTANTIATE_TEST_SUITE_P(Schemes, HalfInputKernel,
+                         allVariants(halfCases.size(), false, true),
                          getKernelTestName);
 
 /// Writes schemes: random fields, and a region of random ops over them.
@@ -278,7 +306,7 @@ TEST_P(RandomKernel, MatchesTheDequantizer) {
   SCOPED_TRACE(format.text);
   std::mt19937 random(seed);
   auto size = [&](unsigned most) { return int64_t(1 + random() % most); };
-  // The first variant's products of f32 are those of the second.
+  // Its products of f32 are those of another variant.
   if (!getVariant().blocking.dotProducts) {
     checkLinear({format, size(40), size(600), 1, false, "none", "none"},
                 getVariant());
