@@ -60,11 +60,12 @@ Status mlir::lap::writeBundle(const std::string &path,
     contents.push_back(bytes);
   };
   addSegment(schema::SegmentKind::Tokenizer, inputs.tokenizer);
-  for (const TargetCode::Variant &variant : inputs.target.variants)
-    addSegment(schema::SegmentKind::Code, asBytes(variant.bytes));
+  for (const TargetCode &target : inputs.targets)
+    for (const TargetCode::Variant &variant : target.variants)
+      addSegment(schema::SegmentKind::Code, asBytes(variant.bytes));
 
   std::vector<SelfTestData> tests = draftSelfTests(inputs.selfTest);
-  ProgramParts parts = {inputs.program, inputs.config, inputs.target,
+  ProgramParts parts = {inputs.program, inputs.config, inputs.targets,
                         segments,       *weights,      tests};
   FailureOr<std::vector<uint8_t>> draft = buildProgram(parts);
   if (failed(draft))

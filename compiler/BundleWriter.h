@@ -14,7 +14,7 @@ struct BundleInputs {
   const lapidary::ModelConfig &config;
   const lapidary::Checkpoint &checkpoint;
   const Importance &importance;
-  const TargetCode &target;
+  ArrayRef<TargetCode> targets;
   const std::vector<uint8_t> &tokenizer;
   const SelfTestInputs &selfTest;
 };

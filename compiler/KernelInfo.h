@@ -36,7 +36,7 @@ struct TargetCode {
   };
   /// "cpu".
   std::string device;
-  /// "x86_64".
+  /// "x86_64", "aarch64".
   std::string architecture;
   /// The best first.
   std::vector<Variant> variants;

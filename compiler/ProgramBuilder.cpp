@@ -27,7 +27,8 @@ private:
   void addSchemes();
   void addWeights();
   void addCaches();
-  LogicalResult addKernels();
+  LogicalResult addTarget(const TargetCode &code, uint32_t firstCode);
+  LogicalResult addKernels(const TargetCode &code);
   LogicalResult addEntry(func::FuncOp function);
   /// The operands that stand for `value`: none for an index, two for a cache.
   FailureOr<SmallVector<schema::BufferRef, 2>> getReferences(Value value,
@@ -195,10 +196,10 @@ void ProgramBuilder::addCaches() {
   }
 }
 
-LogicalResult ProgramBuilder::addKernels() {
+LogicalResult ProgramBuilder::addKernels(const TargetCode &code) {
   for (auto op : module.getOps<KernelOp>()) {
-    auto info = parts.target.kernels.find(op.getName());
-    if (info == parts.target.kernels.end())
+    auto info = code.kernels.find(op.getName());
+    if (info == code.kernels.end())
       return op.emitOpError("was not compiled");
     auto kernel = std::make_unique<schema::KernelT>();
     kernel->symbol = op.getName().str();
@@ -293,6 +294,29 @@ LogicalResult ProgramBuilder::addEntry(func::FuncOp function) {
   return success();
 }
 
+/// Its code is in the segments from `firstCode` on.
+LogicalResult ProgramBuilder::addTarget(const TargetCode &code,
+                                        uint32_t firstCode) {
+  auto owned = std::make_unique<schema::TargetT>();
+  target = owned.get();
+  program.targets.push_back(std::move(owned));
+  target->device = code.device;
+  target->architecture = code.architecture;
+  for (const TargetCode::Variant &own : code.variants) {
+    auto variant = std::make_unique<schema::VariantT>();
+    variant->name = own.name;
+    variant->features = own.features;
+    variant->segment = firstCode + target->variants.size();
+    target->variants.push_back(std::move(variant));
+  }
+  if (failed(addKernels(code)))
+    return failure();
+  for (auto function : module.getOps<func::FuncOp>())
+    if (failed(addEntry(function)))
+      return failure();
+  return success();
+}
+
 FailureOr<std::vector<uint8_t>> ProgramBuilder::build() {
   program.producer = "lapidary " LAPIDARY_VERSION;
   addModel();
@@ -300,27 +324,15 @@ FailureOr<std::vector<uint8_t>> ProgramBuilder::build() {
   addSchemes();
   addWeights();
   addCaches();
-  auto owned = std::make_unique<schema::TargetT>();
-  target = owned.get();
-  program.targets.push_back(std::move(owned));
-  target->device = parts.target.device;
-  target->architecture = parts.target.architecture;
   uint32_t firstCode = 0;
   while (firstCode < parts.segments.size() &&
          parts.segments[firstCode].kind != schema::SegmentKind::Code)
     ++firstCode;
-  for (const TargetCode::Variant &code : parts.target.variants) {
-    auto variant = std::make_unique<schema::VariantT>();
-    variant->name = code.name;
-    variant->features = code.features;
-    variant->segment = firstCode + target->variants.size();
-    target->variants.push_back(std::move(variant));
-  }
-  if (failed(addKernels()))
-    return failure();
-  for (auto function : module.getOps<func::FuncOp>())
-    if (failed(addEntry(function)))
+  for (const TargetCode &code : parts.targets) {
+    if (failed(addTarget(code, firstCode)))
       return failure();
+    firstCode += code.variants.size();
+  }
   for (const SelfTestData &test : parts.selfTests)
     program.self_tests.push_back(std::make_unique<SelfTestData>(test));
   program.tokenizer = 0;

@@ -25,8 +25,8 @@ struct Segment {
 struct ProgramParts {
   ModuleOp module;
   const lapidary::ModelConfig &config;
-  const TargetCode &target;
-  /// The tokenizer, then one a variant of the target.
+  ArrayRef<TargetCode> targets;
+  /// The tokenizer, then one a variant of each target.
   const std::vector<Segment> &segments;
   const std::vector<StoredWeight> &weights;
   const std::vector<SelfTestData> &selfTests;

@@ -79,7 +79,8 @@ createTargetMachine(const CpuVariant &variant) {
     return true;
   }();
   (void)initialized;
-  llvm::Triple triple("x86_64-unknown-linux-gnu");
+  llvm::Triple triple(getName(variant.blocking.architecture).str() +
+                      "-unknown-linux-gnu");
   std::string error;
   const llvm::Target *target =
       llvm::TargetRegistry::lookupTarget(triple, error);
@@ -102,16 +103,19 @@ cpu::translateToLlvm(ModuleOp kernels, const CpuVariant &variant,
       translateModuleToLLVMIR(kernels, context, "kernels");
   std::unique_ptr<llvm::TargetMachine> machine = createTargetMachine(variant);
   if (!module || !machine)
-    return kernels.emitError("no LLVM IR or no LLVM backend for x86-64");
+    return kernels.emitError("no LLVM IR or no LLVM backend for ")
+           << getName(variant.blocking.architecture);
   module->setTargetTriple(machine->getTargetTriple());
   module->setDataLayout(machine->createDataLayout());
   std::string width = std::to_string(variant.blocking.vectorBits);
   for (llvm::Function &function : *module) {
     if (function.isDeclaration())
       continue;
-    // x86-64-v4 would halve 512-bit vectors without being told.
-    function.addFnAttr("prefer-vector-width", width);
-    function.addFnAttr("min-legal-vector-width", width);
+    if (variant.blocking.architecture == Architecture::X86_64) {
+      // x86-64-v4 would halve 512-bit vectors without being told.
+      function.addFnAttr("prefer-vector-width", width);
+      function.addFnAttr("min-legal-vector-width", width);
+    }
     function.addFnAttr("target-cpu", variant.cpu);
     // The shared object needs no library, so no memset or memcpy either.
     function.addFnAttr("no-builtins");

@@ -12,6 +12,8 @@
 
 namespace mlir::lap::cpu {
 
+enum class Architecture : uint8_t { X86_64, Aarch64 };
+
 /// Register blocking of an instruction set: how much the prefill kernels keep
 /// in registers. The tiles of a kernel do not depend on it.
 struct Variant {
@@ -25,10 +27,14 @@ struct Variant {
   int64_t dotTokens, dotTiles;
   /// Width of the registers.
   unsigned vectorBits;
-  /// Whether an instruction sums products of bytes (AVX-512 VNNI).
+  /// Whether an instruction sums products of bytes (AVX-512 VNNI, dotprod).
   bool dotProducts = false;
   /// Whether one sums products of pairs of bf16 (AVX512_BF16).
   bool halfProducts = false;
+  Architecture architecture = Architecture::X86_64;
+  /// aarch64: whether such an instruction takes unsigned bytes times signed
+  /// ones (i8mm), as VNNI's does.
+  bool mixedSigns = false;
 };
 
 /// A kernel operand as a one-dimensional memref. 16-bit floats are kept as i16:

@@ -2,8 +2,10 @@
 // them, times 8-bit activations. A run of columns shares slope and scale; its
 // sum is exact.
 #include "targets/cpu/LinearEmitter.h"
+#include "targets/cpu/NeonWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <numeric>
 
@@ -15,6 +17,37 @@ int64_t LinearEmitter::getByteSpan() const {
   return std::gcd(decoder->getSpanColumns(8, 32), form->run);
 }
 
+void LinearEmitter::addTokenPairs(ArrayRef<SmallVector<Value>> bytes,
+                                  const Block &block, Value slot, DotKind kind,
+                                  MutableArrayRef<Value> dots) {
+  int64_t pairCount = block.tokens / 2;
+  auto count = static_cast<int64_t>(bytes[0].size());
+  auto two = VectorType::get({2}, e.getI32Type());
+  for (int64_t i = 0; i < count; i += 2) {
+    // The last word has no second: bytes of 0 times whatever.
+    bool last = i + 1 == count;
+    SmallVector<Value, 2> weights;
+    for (const SmallVector<Value> &own : bytes)
+      weights.push_back(
+          pairWords(e, own[i], last ? splatWord(e, 0) : own[i + 1]));
+    auto loadInput = [&](int64_t token) -> Value {
+      Value at = e.add(e.add(block.at, e.add(slot, i)), token * stride);
+      if (last)
+        return e.broadcast(e.loadScalar(words, at), 2);
+      return vector::LoadOp::create(e, two, words.memref, at);
+    };
+    for (int64_t pair = 0; pair < pairCount; ++pair) {
+      Value input = vector::ShuffleOp::create(e, loadInput(2 * pair),
+                                              loadInput(2 * pair + 1),
+                                              ArrayRef<int64_t>{0, 1, 2, 3});
+      for (auto [stream, own] : llvm::enumerate(weights)) {
+        Value &dot = dots[stream * pairCount + pair];
+        dot = addMatrix(e, kind, dot, own, input);
+      }
+    }
+  }
+}
+
 SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
                                          const Block &block, Value first,
                                          int64_t count, ValueRange sums,
@@ -23,12 +56,17 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
   int64_t tokens = block.tokens, streamCount = groups.size();
   int64_t span = getByteSpan();
   DotKind kind = decoder->getDotKind();
+  bool pairs = hasMatrices(e.getVariant()) && tokens % 2 == 0;
   Value codesAt = e.add(e.div(first, quad), layout->codesAt);
   auto addSpan = [&](SmallVector<Value> dots, Value at, int64_t size) {
     SmallVector<SmallVector<Value>> bytes;
     for (int64_t s = 0; s < streamCount; ++s)
       bytes.push_back(getBytes(s, at, size));
     Value slot = e.add(codesAt, e.div(at, quad));
+    if (pairs) {
+      addTokenPairs(bytes, block, slot, kind, dots);
+      return dots;
+    }
     for (size_t i = 0; i < bytes[0].size(); ++i) {
       SmallVector<SmallVector<Value, 2>, 2> weights;
       for (int64_t s = 0; s < streamCount; ++s)
@@ -50,6 +88,11 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
     for (auto [i, dot] : llvm::enumerate(dots))
       dot = broadcastSlot(words, block, slot, int64_t(i) % tokens);
   }
+  if (pairs) {
+    for (size_t i = 0; i < dots.size() / 2; ++i)
+      dots[i] = joinTokens(e, dots[2 * i], dots[2 * i + 1]);
+    dots.resize(dots.size() / 2);
+  }
   int64_t begin = 0;
   if (count > unrolled) {
     begin = count / span * span;
@@ -61,6 +104,14 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
   for (int64_t at = begin; at < count; at += span)
     dots = addSpan(dots, e.index(at), std::min(span, count - at));
 
+  if (pairs) {
+    SmallVector<Value> single;
+    for (Value pair : dots) {
+      auto [even, odd] = splitTokens(e, pair);
+      single.append({even, odd});
+    }
+    dots = single;
+  }
   SmallVector<Value> result(sums);
   int64_t scaleColumns = layout->scaleColumns;
   Value scaleSlot = e.add(

@@ -80,6 +80,10 @@ private:
   SmallVector<Value> addRun(ArrayRef<Group> groups, const Block &block,
                             Value first, int64_t count, ValueRange sums,
                             GetBytes getBytes);
+  /// Adds products to sums of pairs of tokens, [stream][pair]; `bytes` are
+  /// words of four columns, [stream][word], whose inputs are from a slot on.
+  void addTokenPairs(ArrayRef<SmallVector<Value>> bytes, const Block &block,
+                     Value slot, DotKind kind, MutableArrayRef<Value> dots);
   bool multipliesPairs() const {
     return form->halves && e.getVariant().halfProducts;
   }

@@ -18,8 +18,9 @@ SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
                                                  Value first, int64_t count,
                                                  ValueRange sums) {
   // FMA takes 4 cycles and two start each cycle: 8 sums must be in flight. Of
-  // short groups, several are.
-  constexpr int64_t inFlight = 8, columnsASum = 8, unrolled = 64;
+  // short groups, several are. In registers of 128 bits a sum is four.
+  constexpr int64_t columnsASum = 8, unrolled = 64;
+  int64_t inFlight = e.getVariant().vectorBits == 128 ? 2 : 8;
   int64_t streamCount = streams.size();
   int64_t slots =
       std::clamp<int64_t>(count / columnsASum, 1, inFlight / streamCount);

@@ -108,8 +108,8 @@ struct LowerKernelsToCpuPass
   void runOnOperation() override {
     const CpuVariant *found = findVariant(variant);
     if (!found) {
-      getOperation().emitError() << "unknown variant '" << variant
-                                 << "', expected avx2, avx512, vnni or bf16";
+      getOperation().emitError()
+          << "unknown variant '" << variant << "', expected " << listVariants();
       return signalPassFailure();
     }
     for (KernelOp kernel :

@@ -68,7 +68,7 @@ def LowerKernelsToCpuPass : Pass<"lap-lower-kernels-to-cpu", "::mlir::ModuleOp">
     ```
   }];
   let options = [Option<"variant", "variant", "std::string", "\"avx512\"",
-                        "Register blocking: avx2, avx512, vnni or bf16">];
+                        "Instruction set and register blocking: see Variants.cpp">];
   let dependentDialects = ["arith::ArithDialect", "func::FuncDialect", "LLVM::LLVMDialect", "math::MathDialect",
                            "memref::MemRefDialect", "scf::SCFDialect", "vector::VectorDialect"];
   let statistics = [Statistic<"lowered", "lowered", "Kernels lowered">];

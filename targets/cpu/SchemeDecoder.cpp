@@ -75,7 +75,8 @@ bool SchemeDecoder::prefersTables(const SchemeField &code) {
   constexpr unsigned tableBits = 4;
   if (code.bits > tableBits)
     return false;
-  bool oneRegister = e->getVariant().vectorBits == 512 || code.bits < tableBits;
+  int64_t bits = e->getVariant().vectorBits;
+  bool oneRegister = bits == 512 || (bits == 256 && code.bits < tableBits);
   return oneRegister || code.isFloat() ||
          !scheme.getDecode().getOps<LookupOp>().empty();
 }

@@ -17,11 +17,59 @@ static constexpr StringRef bf16Features[] = {
     "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
 static constexpr StringRef avx2Features[] = {"avx2", "fma", "f16c", "bmi2"};
 
-ArrayRef<CpuVariant> cpu::getX86Variants() {
+// The level is ARMv8-A, as all 64-bit processors of Arm have it.
+static constexpr StringRef i8mmFeatures[] = {"i8mm", "dotprod", "neon"};
+static constexpr StringRef dotprodFeatures[] = {"dotprod", "neon"};
+static constexpr StringRef neonFeatures[] = {"neon"};
+
+StringRef cpu::getName(Architecture architecture) {
+  return architecture == Architecture::X86_64 ? "x86_64" : "aarch64";
+}
+
+std::optional<Architecture> cpu::getHostArchitecture() {
+#if defined(__x86_64__)
+  return Architecture::X86_64;
+#elif defined(__aarch64__)
+  return Architecture::Aarch64;
+#else
+  return std::nullopt;
+#endif
+}
+
+static constexpr Architecture architectures[] = {Architecture::X86_64,
+                                                 Architecture::Aarch64};
+
+SmallVector<Architecture> cpu::parseTarget(StringRef target) {
+  SmallVector<Architecture> result;
+  SmallVector<StringRef> names;
+  target.split(names, ',');
+  for (StringRef name : names) {
+    std::optional<Architecture> found;
+    if (name == "cpu")
+      found = getHostArchitecture();
+    for (Architecture architecture : architectures)
+      if (name == ("cpu-" + getName(architecture)).str())
+        found = architecture;
+    if (!found || llvm::is_contained(result, *found))
+      return {};
+    result.push_back(*found);
+  }
+  return result;
+}
+
+std::string cpu::listTargets() {
+  std::string list = "cpu (this machine's)";
+  for (Architecture architecture : architectures)
+    list += (", cpu-" + getName(architecture)).str();
+  return list + ", or several of them with commas between";
+}
+
+ArrayRef<CpuVariant> cpu::getVariants() {
   // 12 tokens x 2 row tiles fill 24 of the 32 registers of AVX-512 with sums;
   // 6 tokens x 16 rows (two registers) fill 12 of AVX2's 16. Of integers, 6 x 2
   // take 12 registers for the sums of a run and 12 for those of runs; AVX2
-  // keeps the latter in memory.
+  // keeps the latter in memory, as does NEON, where 6 x 16 rows are 24 of 32
+  // registers.
   static const CpuVariant variants[] = {
       {{"bf16", 12, 2, 6, 2, 512, false, true},
        "x86-64-v4",
@@ -33,12 +81,41 @@ ArrayRef<CpuVariant> cpu::getX86Variants() {
        "+avx512vnni"},
       {{"avx512", 12, 2, 6, 2, 512}, "x86-64-v4", avx512Features},
       {{"avx2", 6, 1, 4, 1, 256}, "x86-64-v3", avx2Features},
+      {{"i8mm", 6, 1, 6, 1, 128, true, false, Architecture::Aarch64, true},
+       "generic",
+       i8mmFeatures,
+       "+i8mm,+dotprod"},
+      {{"dotprod", 6, 1, 6, 1, 128, true, false, Architecture::Aarch64},
+       "generic",
+       dotprodFeatures,
+       "+dotprod"},
+      {{"neon", 6, 1, 6, 1, 128, false, false, Architecture::Aarch64},
+       "generic",
+       neonFeatures},
   };
   return variants;
 }
 
-/// Only sums of products of integers are what VNNI is for, and AVX512_BF16 for
-/// those of bf16.
+ArrayRef<CpuVariant> cpu::getVariants(Architecture architecture) {
+  auto isOther = [&](const CpuVariant &variant) {
+    return variant.blocking.architecture != architecture;
+  };
+  return getVariants().drop_while(isOther).take_until(isOther);
+}
+
+std::string cpu::listVariants(StringRef comma, StringRef last) {
+  std::string list;
+  ArrayRef<CpuVariant> variants = getVariants();
+  for (const CpuVariant &variant : variants) {
+    if (&variant != variants.begin())
+      list += &variant == &variants.back() ? last : comma;
+    list += variant.blocking.name;
+  }
+  return list;
+}
+
+/// Only sums of products of integers are what instructions for them are for,
+/// and AVX512_BF16 for those of bf16.
 bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
   const Variant &blocking = variant.blocking;
   if (!blocking.dotProducts && !blocking.halfProducts)
@@ -54,7 +131,7 @@ bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
 }
 
 const CpuVariant *cpu::findVariant(StringRef name) {
-  for (const CpuVariant &variant : getX86Variants())
+  for (const CpuVariant &variant : getVariants())
     if (variant.blocking.name == name)
       return &variant;
   return nullptr;

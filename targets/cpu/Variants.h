@@ -15,8 +15,22 @@ struct CpuVariant {
   StringRef extra = "";
 };
 
-/// The variants of x86-64, the best first.
-ArrayRef<CpuVariant> getX86Variants();
+/// The bundle's name of it, and LLVM's: "x86_64".
+StringRef getName(Architecture architecture);
+/// What this program was compiled for, where it is one of them.
+std::optional<Architecture> getHostArchitecture();
+
+/// The architectures of a `--target`: "cpu" is the host's, "cpu-aarch64" that
+/// one, "cpu-x86_64,cpu-aarch64" both. Empty when it names no such thing.
+SmallVector<Architecture> parseTarget(StringRef target);
+/// What may be named.
+std::string listTargets();
+
+/// All variants, those of an architecture together, the best first.
+ArrayRef<CpuVariant> getVariants();
+ArrayRef<CpuVariant> getVariants(Architecture architecture);
+/// "vnni, avx512 or avx2", or with other words between.
+std::string listVariants(StringRef comma = ", ", StringRef last = " or ");
 /// Whether a module of kernels has one that the variant is better at than those
 /// after it.
 bool needsVariant(ModuleOp kernels, const CpuVariant &variant);

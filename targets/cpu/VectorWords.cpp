@@ -1,5 +1,6 @@
 // Arithmetic on vectors of words (see the header).
 #include "targets/cpu/VectorWords.h"
+#include "targets/cpu/NeonWords.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -155,8 +156,8 @@ Value cpu::widenWords(KernelEmitter &e, const lapidary::SchemeField &field,
   llvm_unreachable("unknown field kind");
 }
 
-static Value callIntrinsic(KernelEmitter &e, StringRef name, Type result,
-                           ValueRange operands) {
+Value cpu::callIntrinsic(KernelEmitter &e, StringRef name, Type result,
+                         ValueRange operands) {
   return LLVM::CallIntrinsicOp::create(e, result, e.getStringAttr(name),
                                        operands)
       .getResult(0);
@@ -246,6 +247,8 @@ static Value getGlobalTable(KernelEmitter &e, ArrayRef<uint32_t> table) {
 
 Value cpu::lookupWords(KernelEmitter &e, ArrayRef<uint32_t> table,
                        Value words) {
+  if (table.size() <= size_t(lanes) && isNeon(e.getVariant()))
+    return lookupNeon(e, table, words);
   if (table.size() <= size_t(lanes))
     return e.getVariant().vectorBits == 512 ? permute16(e, table, words)
                                             : permute8(e, table, words);
@@ -269,6 +272,11 @@ Value cpu::roundToBFloat(KernelEmitter &e, Value floats) {
 DotKind cpu::getDotKind(const Variant &variant, bool isSigned, unsigned bits) {
   // Two products of bytes, 2 x 127 x 127, fit into 16 bits.
   constexpr unsigned exactBits = 7;
+  if (isNeon(variant))
+    return bits <= exactBits    ? DotKind::Bytes4
+           : isSigned           ? DotKind::SignedBytes4
+           : variant.mixedSigns ? DotKind::Bytes4
+                                : DotKind::SplitBytes4;
   return variant.dotProducts ? DotKind::Bytes4
          : bits <= exactBits ? DotKind::Bytes2
          : isSigned          ? DotKind::SignedBytes2
@@ -315,6 +323,8 @@ static Value callOnWords(KernelEmitter &e, StringRef name512, StringRef name256,
 }
 
 Value cpu::lookupBytes(KernelEmitter &e, ArrayRef<uint8_t> table, Value words) {
+  if (isNeon(e.getVariant()))
+    return lookupBytesNeon(e, table, words);
   // Each 16 bytes of a register have a table of their own.
   SmallVector<uint32_t> entries(lanes, 0);
   for (int64_t lane = 0; lane < lanes; ++lane)
@@ -355,8 +365,12 @@ SmallVector<Value, 2> cpu::prepareDot(KernelEmitter &e, DotKind kind,
                                       Value bytes) {
   switch (kind) {
   case DotKind::Bytes4:
+  case DotKind::SignedBytes4:
   case DotKind::Bytes2:
     return {bytes};
+  case DotKind::SplitBytes4:
+    return {andWords(e, bytes, 0x7f7f7f7f),
+            andWords(e, shiftRight(e, bytes, 1), 0x40404040)};
   case DotKind::SignedBytes2: {
     // -128 becomes 128, which is a byte without a sign.
     Value own = asLanes(e, bytes, 8);
@@ -374,11 +388,16 @@ SmallVector<Value, 2> cpu::prepareDot(KernelEmitter &e, DotKind kind,
 
 Value cpu::addDot(KernelEmitter &e, DotKind kind, Value sum, ValueRange weights,
                   Value input) {
+  if (isNeon(e.getVariant()))
+    return addDotNeon(e, kind, sum, weights, input);
   auto add = [&](Value part) { sum = arith::AddIOp::create(e, sum, part); };
   auto asWord = [&](Value value) -> Value {
     return vector::BitCastOp::create(e, getWordsType(e), value);
   };
   switch (kind) {
+  case DotKind::SignedBytes4:
+  case DotKind::SplitBytes4:
+    llvm_unreachable("for instructions of aarch64");
   case DotKind::Bytes4:
     return callIntrinsic(
         e, "llvm.x86.avx512.vpdpbusd.512", getWordsType(e),

@@ -23,6 +23,10 @@ Value asWords(KernelEmitter &e, Value floats);
 Value loadRaw(KernelEmitter &e, Buffer buffer, Value at, int64_t bytes,
               Type element);
 
+/// A call of LLVM's intrinsic of this name.
+Value callIntrinsic(KernelEmitter &e, StringRef name, Type result,
+                    ValueRange operands);
+
 /// 16 values of `bits` bits (1, 2, 4, 8, 16 or 32) packed one after another at
 /// byte `at`, each in the low bits of its word.
 Value loadPacked(KernelEmitter &e, Buffer buffer, Value at, int64_t bits);
@@ -45,8 +49,14 @@ Value roundToBFloat(KernelEmitter &e, Value floats);
 
 /// How sums of products of bytes are made.
 enum class DotKind : uint8_t {
-  /// One instruction.
+  /// One instruction. Of bytes that are all signed to it: weights of at most 7
+  /// bits.
   Bytes4,
+  /// The same of signed bytes.
+  SignedBytes4,
+  /// Of bytes of 8 bits without a sign by instructions for signed ones: the
+  /// low 7 bits, and twice half of the highest.
+  SplitBytes4,
   /// By sums of two products in 16 bits: weights of at most 7 bits.
   Bytes2,
   /// The same, with the weights' signs moved to the input.
@@ -59,7 +69,7 @@ DotKind getDotKind(const Variant &variant, bool isSigned, unsigned bits);
 /// Whether the weights' bytes are signed; else signed codes have an excess of
 /// half their range.
 inline bool takesSignedBytes(DotKind kind) {
-  return kind == DotKind::SignedBytes2;
+  return kind == DotKind::SignedBytes2 || kind == DotKind::SignedBytes4;
 }
 /// What there is to do once for the weights' bytes of four columns, before they
 /// are multiplied with the inputs of any number of tokens.

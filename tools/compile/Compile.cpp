@@ -49,8 +49,9 @@ private:
     return print([&](llvm::raw_ostream &out) { module.print(out); });
   }
   FailureOr<std::unique_ptr<llvm::Module>>
-  lowerKernels(const cpu::CpuVariant &variant, llvm::LLVMContext &llvmContext);
-  LogicalResult generateCode();
+  lowerKernels(const cpu::CpuVariant &variant, llvm::LLVMContext &llvmContext,
+               llvm::StringMap<KernelInfo> *infos = nullptr);
+  LogicalResult generateCode(cpu::Architecture architecture);
   LogicalResult emitCode();
   LogicalResult prepareFile();
   LogicalResult writeFile();
@@ -59,7 +60,7 @@ private:
   MLIRContext &context;
   const CompileOptions &options;
   ImportedModel model;
-  TargetCode code;
+  std::vector<TargetCode> targets;
   /// The model level, as it was before passes.
   OwningOpRef<ModuleOp> reference;
   /// What kernels round the inputs of a weight's products to.
@@ -101,20 +102,35 @@ LogicalResult Compiler::print(function_ref<void(llvm::raw_ostream &)> write) {
 /// LLVM IR of all kernels for a variant, not optimized.
 FailureOr<std::unique_ptr<llvm::Module>>
 Compiler::lowerKernels(const cpu::CpuVariant &variant,
-                       llvm::LLVMContext &llvmContext) {
+                       llvm::LLVMContext &llvmContext,
+                       llvm::StringMap<KernelInfo> *infos) {
   OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
   if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
         cpu::buildCodePipeline(passes, variant);
       })))
     return failure();
-  code.kernels = cpu::getKernelInfo(*kernels);
+  if (infos)
+    *infos = cpu::getKernelInfo(*kernels);
   return cpu::translateToLlvm(*kernels, variant, llvmContext);
 }
 
-LogicalResult Compiler::generateCode() {
+/// The same call serves all variants: it has scratch for any of them.
+static void mergeScratch(llvm::StringMap<KernelInfo> &kernels,
+                         const llvm::StringMap<KernelInfo> &others) {
+  for (const auto &other : others) {
+    auto [place, isNew] = kernels.insert({other.getKey(), other.second});
+    Extent &scratch = place->second.scratch;
+    const Extent &own = other.second.scratch;
+    scratch.constant = std::max(scratch.constant, own.constant);
+    scratch.perToken = std::max(scratch.perToken, own.perToken);
+  }
+}
+
+LogicalResult Compiler::generateCode(cpu::Architecture architecture) {
   report("compiling kernels", 0);
+  TargetCode &code = targets.emplace_back();
   code.device = "cpu";
-  code.architecture = "x86_64";
+  code.architecture = cpu::getName(architecture).str();
   struct Job {
     const cpu::CpuVariant *variant;
     std::unique_ptr<llvm::LLVMContext> context;
@@ -122,13 +138,15 @@ LogicalResult Compiler::generateCode() {
     FailureOr<std::string> object;
   };
   std::vector<Job> jobs;
-  for (const cpu::CpuVariant &variant : cpu::getX86Variants()) {
+  for (const cpu::CpuVariant &variant : cpu::getVariants(architecture)) {
     if (!cpu::needsVariant(*model.module, variant))
       continue;
     Job job{&variant, std::make_unique<llvm::LLVMContext>(), nullptr, {}};
-    auto module = lowerKernels(variant, *job.context);
+    llvm::StringMap<KernelInfo> infos;
+    auto module = lowerKernels(variant, *job.context, &infos);
     if (failed(module))
       return failure();
+    mergeScratch(code.kernels, infos);
     job.module = std::move(*module);
     jobs.push_back(std::move(job));
   }
@@ -154,7 +172,7 @@ LogicalResult Compiler::emitCode() {
   const cpu::CpuVariant *variant = cpu::findVariant(options.variant);
   if (!variant)
     return error() << "--variant " << options.variant
-                   << " is unknown, expected bf16, vnni, avx512 or avx2";
+                   << " is unknown, expected " << cpu::listVariants();
   llvm::LLVMContext llvmContext;
   auto module = lowerKernels(*variant, llvmContext);
   if (failed(module) || failed(cpu::optimizeLlvm(**module, *variant)))
@@ -192,7 +210,7 @@ LogicalResult Compiler::writeFile() {
   SelfTestInputs selfTest = {*reference, model.config, activations,
                              *symbolizeKvFormat(options.kv)};
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
-                         importance,    code,         tokenizer,
+                         importance,    targets,      tokenizer,
                          selfTest};
   return check(
       writeBundle(options.output, inputs, [&](StringRef what, double done) {
@@ -202,9 +220,11 @@ LogicalResult Compiler::writeFile() {
 }
 
 LogicalResult Compiler::run() {
-  if (options.target != "cpu")
-    return error() << "--target " << options.target
-                   << " is not built in, expected cpu";
+  SmallVector<cpu::Architecture> architectures =
+      cpu::parseTarget(options.target);
+  if (architectures.empty())
+    return error() << "--target " << options.target << " is unknown, expected "
+                   << cpu::listTargets();
   FailureOr<ImportedModel> imported =
       importModel(&context, options.checkpoint, options.media);
   if (failed(imported))
@@ -242,7 +262,10 @@ LogicalResult Compiler::run() {
   if (options.emit)
     return emitCode();
 
-  if (isCancelled() || failed(generateCode()) || isCancelled())
+  for (cpu::Architecture architecture : architectures)
+    if (isCancelled() || failed(generateCode(architecture)))
+      return failure();
+  if (isCancelled())
     return failure();
   return writeFile();
 }

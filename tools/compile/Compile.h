@@ -16,6 +16,7 @@ struct CompileOptions {
   std::string media;
   /// A path; "-" is standard output, for `emit`.
   std::string output;
+  /// "cpu", or architectures (targets/cpu/Variants.h).
   std::string target = "cpu";
   /// A scheme or recipe, by name or path; "" keeps the checkpoint's formats.
   std::string quant;

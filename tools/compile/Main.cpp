@@ -24,9 +24,12 @@ int main(int argc, char **argv) {
                "GGUF checkpoint"));
   cl::opt<std::string> output("o", cl::value_desc("FILE"), cl::cat(category),
                               cl::desc("The bundle to write; - with --emit"));
-  cl::opt<std::string> target(
-      "target", cl::value_desc("cpu"), cl::init("cpu"), cl::cat(category),
-      cl::desc("The device to compile for (default: cpu)"));
+  // Options keep no copies of their texts.
+  const std::string targetText =
+      "The devices to compile for: " + cpu::listTargets() + " (default: cpu)";
+  cl::opt<std::string> target("target", cl::value_desc("NAME,..."),
+                              cl::init("cpu"), cl::cat(category),
+                              cl::desc(targetText));
   cl::opt<std::string> quant(
       "quant", cl::value_desc("NAME|FILE"), cl::cat(category),
       cl::desc("How matrices are stored: a scheme (q4_0, or your own .mlir "
@@ -55,8 +58,9 @@ int main(int argc, char **argv) {
   cl::opt<std::string> emit(
       "emit", cl::value_desc(phases), cl::cat(category),
       cl::desc("Print this stage instead of writing a bundle"));
+  const std::string variants = cpu::listVariants("|", "|");
   cl::opt<std::string> variant(
-      "variant", cl::value_desc("bf16|vnni|avx512|avx2"), cl::init("avx512"),
+      "variant", cl::value_desc(variants), cl::init("avx512"),
       cl::cat(category),
       cl::desc("Whose code --emit=llvm and --emit=asm show"));
   registerAsmPrinterCLOptions();
@@ -92,9 +96,9 @@ int main(int argc, char **argv) {
   if (!symbolizeKvFormat(kv))
     return tool.failUsage("--kv " + kv +
                           " is unknown, expected f16, q8_0, f32 or bf16");
-  if (target != "cpu")
-    return tool.failUsage("--target " + target +
-                          " is not built in, expected cpu");
+  if (cpu::parseTarget(target).empty())
+    return tool.failUsage("--target " + target + " is unknown, expected " +
+                          cpu::listTargets());
   if (importance.getNumOccurrences() && options.emit)
     return tool.failUsage("--importance is for writing a bundle; no stage that "
                           "--emit shows depends on it");
@@ -104,8 +108,8 @@ int main(int argc, char **argv) {
         "--variant says whose code --emit=llvm and --emit=asm "
         "show; a bundle holds the code of all variants");
   if (!cpu::findVariant(variant))
-    return tool.failUsage("--variant " + variant +
-                          " is unknown, expected bf16, vnni, avx512 or avx2");
+    return tool.failUsage("--variant " + variant + " is unknown, expected " +
+                          cpu::listVariants());
   options.checkpoint = checkpoint;
   options.output = output;
   options.target = target;

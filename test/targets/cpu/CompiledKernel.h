@@ -2,6 +2,7 @@
 #pragma once
 
 #include "targets/cpu/CodeGeneration.h"
+#include "test/targets/cpu/EmulatedKernel.h"
 #include "test/targets/cpu/GuardedVector.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -16,16 +17,22 @@
 
 namespace mlir::lap::cpu {
 
-/// True when this machine runs the variant's code.
+/// Whether this machine can run the variant's code, if only by emulation.
 inline bool canRun(const CpuVariant &variant) {
-  __builtin_cpu_init();
   const Variant &blocking = variant.blocking;
+  if (blocking.architecture == Architecture::Aarch64)
+    return canEmulate();
+#if !defined(__x86_64__)
+  return false;
+#else
+  __builtin_cpu_init();
   if (blocking.dotProducts && !__builtin_cpu_supports("avx512vnni"))
     return false;
   if (blocking.halfProducts && !__builtin_cpu_supports("avx512bf16"))
     return false;
   return blocking.vectorBits == 512 ? __builtin_cpu_supports("x86-64-v4")
                                     : __builtin_cpu_supports("x86-64-v3");
+#endif
 }
 
 class CompiledKernel {
@@ -70,6 +77,11 @@ public:
     EXPECT_EQ(write(file, object->data(), object->size()),
               static_cast<ssize_t>(object->size()));
     close(file);
+    if (variant.blocking.architecture == Architecture::Aarch64) {
+      emulatedPath = path;
+      emulated = std::make_unique<EmulatedKernel>(variant, path);
+      return;
+    }
     library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     unlink(path);
     if (library)
@@ -80,19 +92,26 @@ public:
   ~CompiledKernel() {
     if (library)
       dlclose(library);
+    if (emulated)
+      unlink(emulatedPath.c_str());
   }
   CompiledKernel(const CompiledKernel &) = delete;
 
   /// Runs all tiles, in `parts` calls, each with its own scratch.
   void run(std::vector<void *> buffers, int64_t tokens, int64_t past = 0,
            int64_t chunk = 16, int64_t parts = 3) {
-    ASSERT_TRUE(function);
+    ASSERT_TRUE(function || emulated);
     auto evaluate = [&](Extent extent) {
       return extent.constant + extent.perToken * tokens;
     };
     int64_t sizes[] = {tokens, past, chunk};
     int64_t tiles = evaluate(info.tiles);
     size_t scratchBytes = (evaluate(info.scratch) + 63) / 64 * 64;
+    if (emulated) {
+      emulated->run(buffers, {tokens, past, chunk, tiles, parts,
+                              static_cast<int64_t>(scratchBytes)});
+      return;
+    }
     for (int64_t part = 0; part < parts; ++part) {
       // NaNs: what was not written must not be read.
       GuardedVector<uint8_t> scratch(scratchBytes, 0xff);
@@ -106,6 +125,9 @@ public:
 private:
   void *library = nullptr;
   Function function = nullptr;
+  /// For code of another architecture, and the path of it.
+  std::unique_ptr<EmulatedKernel> emulated;
+  std::string emulatedPath;
 };
 
 } // namespace mlir::lap::cpu

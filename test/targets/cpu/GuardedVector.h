@@ -5,11 +5,30 @@
 #include "gtest/gtest.h"
 
 #include <algorithm>
+#include <map>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <utility>
 
 namespace mlir::lap::cpu {
+
+/// Where memory that is guarded begins and ends, for who has only a pointer.
+inline std::map<const void *, size_t> &getGuardedMemory() {
+  static std::map<const void *, size_t> memory;
+  return memory;
+}
+
+/// Bytes from `pointer` to the end of its GuardedVector; -1 in none.
+inline int64_t countGuardedBytes(const void *pointer) {
+  auto after = getGuardedMemory().upper_bound(pointer);
+  if (after == getGuardedMemory().begin())
+    return -1;
+  auto [first, size] = *std::prev(after);
+  int64_t at =
+      static_cast<const char *>(pointer) - static_cast<const char *>(first);
+  int64_t left = static_cast<int64_t>(size) - at;
+  return left >= 0 ? left : -1;
+}
 
 template <typename T> class GuardedVector {
 public:
@@ -25,6 +44,7 @@ public:
     }
     first = reinterpret_cast<T *>(base + bytes) - size;
     std::fill(begin(), end(), value);
+    getGuardedMemory()[first] = size * sizeof(T);
   }
   template <typename Range> static GuardedVector copy(const Range &range) {
     GuardedVector vector(range.size());
@@ -36,8 +56,10 @@ public:
         first(other.first), count(other.count) {}
   GuardedVector &operator=(GuardedVector &&) = delete;
   ~GuardedVector() {
-    if (base)
-      munmap(base, mapped);
+    if (!base)
+      return;
+    getGuardedMemory().erase(first);
+    munmap(base, mapped);
   }
 
   T *data() { return first; }
