@@ -37,7 +37,7 @@ protected:
 /// integers, or of pairs of bf16. Emulation takes its time: of many cases, each
 /// emulated variant has some, others than the next one.
 inline auto allVariants(int cases, bool integers = false, bool halves = false) {
-  constexpr int many = 30;
+  constexpr int many = 20;
   const int share = integers ? 5 : 3; // Cases come in twos and in fives.
   std::vector<std::tuple<int, int>> tests;
   for (int number = 0; number < int(getVariants().size()); ++number) {
