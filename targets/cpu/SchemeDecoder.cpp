@@ -108,10 +108,11 @@ void SchemeDecoder::prefetch(const Stream &stream, Value at,
                              int64_t bytesAhead) {
   if (!prefetchColumns)
     return;
-  constexpr unsigned nearLocality = 3;
+  // The second cache: it has room for more lines on their way than the first.
+  constexpr unsigned secondCache = 2;
   memref::PrefetchOp::create(*e, stream.bytes.memref,
                              ValueRange{e->add(at, bytesAhead)},
-                             /*isWrite=*/false, nearLocality,
+                             /*isWrite=*/false, secondCache,
                              /*isDataCache=*/true);
 }
 
