@@ -107,7 +107,7 @@ def main():
     parser.add_argument("llama_bench", type=pathlib.Path)
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--bundle", type=pathlib.Path)
-    parser.add_argument("--compile-options", default="--activations int8", help="for the bundle when there is none")
+    parser.add_argument("--compile-options", default="", help="for the bundle when there is none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--generate", type=int, default=24)
