@@ -50,6 +50,19 @@ static int64_t getRotated(KvCacheType type, const CacheUses &uses) {
 
 namespace {
 
+/// Whether `user` is attention whose queries come from the update of the same
+/// cache: only they are multiplied with what shared keys lack.
+static bool readsOwnQueries(Operation *user) {
+  auto attention = dyn_cast<AttentionOp>(user);
+  auto update = attention ? attention.getQuery().getDefiningOp<RopeKvUpdateOp>()
+                          : RopeKvUpdateOp();
+  auto cacheOf = [](Value cache) {
+    auto read = cache.getDefiningOp<GetCacheOp>();
+    return read ? read.getCacheAttr() : FlatSymbolRefAttr();
+  };
+  return update && cacheOf(update.getCache()) == cacheOf(attention.getCache());
+}
+
 class AssignCachesPass
     : public lap::impl::AssignCachesPassBase<AssignCachesPass> {
 public:
@@ -70,7 +83,7 @@ public:
         if (auto update = dyn_cast<RopeKvUpdateOp>(user))
           uses.updates.push_back(update);
         else
-          uses.others |= !isa<AttentionOp>(user);
+          uses.others |= !readsOwnQueries(user);
       }
     });
     for (auto cache : getOperation().getOps<KvCacheOp>()) {

@@ -221,7 +221,7 @@ Status Bundle::verifyWeights(const ProgressCallback &progress) const {
   if (!verified) {
     try {
       Status status = hashWeights(progress);
-      if (status.getCode() == StatusCode::Cancelled)
+      if (!status.ok() && status.getCode() != StatusCode::InvalidData)
         return status; // nothing is known, so nothing is remembered
       verified = std::move(status);
     } catch (const std::exception &error) { // memory, or the caller's callback

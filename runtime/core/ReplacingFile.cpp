@@ -2,6 +2,7 @@
 // within its file system.
 #include "runtime/core/ReplacingFile.h"
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -27,9 +28,18 @@ Result<ReplacingFile> ReplacingFile::create(const std::string &path) {
                            "': it exists and is not a regular file");
   ReplacingFile file;
   file.path = path;
-  file.temporary = path + ".tmp." + std::to_string(getpid());
-  file.handle = open(file.temporary.c_str(),
-                     O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+  // A killed process of the same number may have left its file, and another
+  // thread may write this one.
+  static std::atomic<uint32_t> counter = 0;
+  constexpr int attempts = 100;
+  for (int attempt = 0; attempt < attempts && file.handle < 0; ++attempt) {
+    file.temporary = path + ".tmp." + std::to_string(getpid()) + "." +
+                     std::to_string(counter++);
+    file.handle = open(file.temporary.c_str(),
+                       O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    if (file.handle < 0 && errno != EEXIST)
+      break;
+  }
   if (file.handle < 0) {
     const Status status = failed("create", file.temporary);
     file.temporary.clear();

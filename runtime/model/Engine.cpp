@@ -310,9 +310,10 @@ Status Engine::runPrefill(std::span<Work> works) {
     fillInputs(work, tokens, mediaRows);
     tokens += static_cast<int64_t>(work.tokens.size());
   }
-  const Entry &entry = extendEntry && tokens <= extendEntry->maxTokens
-                           ? *extendEntry
-                           : prefillEntry;
+  const Entry &entry =
+      extending && extendEntry && tokens <= extendEntry->maxTokens
+          ? *extendEntry
+          : prefillEntry;
   LAPIDARY_TRY(
       runner->run(entry.index, steps, entry.inputs, entry.outputs, cancel));
   // The media are read; their buffer takes the rows that logits are wanted of.

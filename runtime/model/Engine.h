@@ -75,6 +75,9 @@ public:
   /// ways.
   bool isBlock(int32_t token) const;
 
+  /// Whether steps of few tokens take the entry point that is made for them, as
+  /// they do unless told otherwise; the self-test runs the other one too.
+  void setExtending(bool on) { extending = on; }
   /// The flag is looked at between dispatches while it is set; nullptr: never.
   /// It must live as long as it is set here.
   void setCancelFlag(const std::atomic<bool> *flag) { cancel = flag; }
@@ -126,6 +129,7 @@ private:
   Entry prefillEntry, decodeEntry, logitsEntry;
   /// Prefill for few tokens, if the bundle has that.
   std::optional<Entry> extendEntry;
+  bool extending = true;
   /// Steps' inputs and outputs; reserved at the largest step.
   ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
       hiddenBuffer, logitsBuffer;

@@ -92,6 +92,8 @@ Result<GenerateResult> generate(Session &session, const Tokenizer &tokenizer,
   result.promptIds.assign(input.tokens.begin(), input.tokens.end());
   CancelGuard guard(session, options.cancel);
 
+  if (input.whole)
+    session.forgetLogits();
   Result<EmbeddedPrompt> prompt =
       embedPrompt(session.engine(), session.sequence(), input);
   Status status = prompt.status();

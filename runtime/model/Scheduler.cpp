@@ -96,7 +96,8 @@ void Scheduler::collectWork() {
       bool added = addWork(slot, room);
       starved |= prompts && !added;
     }
-  promptsFirst = starved;
+  // Not twice in a row: answers go on too.
+  promptsFirst = starved && !promptsFirst;
 }
 
 void Scheduler::takeResult(Slot &slot, const Work &work) {

@@ -68,6 +68,9 @@ public:
     return state->load(path);
   }
 
+  /// For who moves the sequence itself: there are no logits until the next
+  /// step.
+  void forgetLogits() { last = {}; }
   /// See Sequence::assume.
   Status assumeTokens(int64_t position) {
     last = {};

@@ -273,7 +273,9 @@ Status Sequence::read(StateReader &reader) {
       LAPIDARY_TRY(
           caches->write(index, at % rows.capacity * cacheBlock, block));
     }
-    if (rows.first > 0)
+    // Rows before the window may be another branch's.
+    if (cache.kind() == schema::CacheKind::Ring &&
+        past.size() >= cache.window())
       oldest = past.size();
   }
   XXH128_hash_t found = reader.hasher.get();

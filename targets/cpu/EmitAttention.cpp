@@ -184,9 +184,10 @@ KernelInfo cpu::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
     });
     e.loop(e.index(0), e.index(splits), 1, [&](Value split) {
       Value share = e.loadScalar(shares, split);
-      Value positive = arith::CmpFOp::create(e, arith::CmpFPredicate::OGT,
-                                             share, e.constantF32(0));
-      e.when(positive, [&] {
+      // True for NaN, which must stay.
+      Value counts = arith::CmpFOp::create(e, arith::CmpFPredicate::UNE, share,
+                                           e.constantF32(0));
+      e.when(counts, [&] {
         Value factor = e.broadcast(share);
         Value from =
             e.add(base, e.mul(e.add(e.mul(split, heads), head), row.headDim));

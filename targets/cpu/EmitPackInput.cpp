@@ -102,14 +102,15 @@ void InputPacker::quantizeBlock(Value at, Value first, int64_t count,
         Value value = e.load(row, e.add(first, column), size);
         Value magnitude = math::AbsFOp::create(e, value);
         return SmallVector<Value>{
-            arith::MaxNumFOp::create(e, magnitude, found[0])};
+            arith::MaximumFOp::create(e, magnitude, found[0])}; // keeps NaN
       })[0];
   Value largest =
-      vector::ReductionOp::create(e, vector::CombiningKind::MAXNUMF, most);
+      vector::ReductionOp::create(e, vector::CombiningKind::MAXIMUMF, most);
   // What is far below any activation is 0: its inverse would be infinite.
   constexpr float smallest = 0x1p-100F;
   Value zero = e.constantF32(0);
-  Value counts = arith::CmpFOp::create(e, arith::CmpFPredicate::OGT, largest,
+  // Of NaN the scale is NaN.
+  Value counts = arith::CmpFOp::create(e, arith::CmpFPredicate::UGT, largest,
                                        e.constantF32(smallest));
   auto where = [&](Value value) -> Value {
     return arith::SelectOp::create(e, counts, value, zero);

@@ -147,7 +147,8 @@ void LinearEmitter::emitPanels(Value begin, Value end, GetStreams getStreams,
   panel.slopeAt = llvm::divideCeil(run, quad) * lanes;
   panel.offsetAt = panel.slopeAt + lanes;
   panel.runWords = panel.offsetAt + (form->sumPeriod ? lanes : 0);
-  panel.streamWords = llvm::divideCeil(panel.columns, run) * panel.runWords;
+  panel.streamWords =
+      llvm::divideCeil(std::min(panel.columns, columns), run) * panel.runWords;
   int64_t sumBytes = panel.tokens * Panel::sumWords * 4;
   panel.sums = e.getScratch();
   panel.words = e.getScratch(sumBytes, /*words=*/true);

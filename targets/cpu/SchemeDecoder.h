@@ -35,8 +35,6 @@ public:
 
   /// Whether a weight is slope * value + offset.
   bool isLinear() const { return linear; }
-  /// Whether such weights have an offset.
-  bool hasOffset() const { return offset; }
 
   /// Walks columns by groups: `body` gets each stream's group, its first
   /// column, and how many columns it has. Values are carried along. All

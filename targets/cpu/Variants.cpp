@@ -50,9 +50,10 @@ SmallVector<Architecture> cpu::parseTarget(StringRef target) {
     for (Architecture architecture : architectures)
       if (name == ("cpu-" + getName(architecture)).str())
         found = architecture;
-    if (!found || llvm::is_contained(result, *found))
+    if (!found)
       return {};
-    result.push_back(*found);
+    if (!llvm::is_contained(result, *found))
+      result.push_back(*found);
   }
   return result;
 }

@@ -30,6 +30,7 @@ lap.kv_cache @turns : !c
 lap.kv_cache @weights : !c
 lap.kv_cache @plain : !c
 lap.kv_cache @unused : !c
+lap.kv_cache @foreign : !c
 
 // CHECK-LABEL: func.func @prefill(
 func.func @prefill(%q: !q, %k: !k, %v: !k, %past: index) {
@@ -49,6 +50,13 @@ func.func @prefill(%q: !q, %k: !k, %v: !k, %past: index) {
   %r2 = lap.rope_kv_update %c2, %q, %k, %k, %n, %n, %w, %past {eps = 1.0e-6 : f32} : !c, !q, !k, !n, !n, tensor<513x32xf32>
   %r3 = lap.rope_kv_update %c3, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32} : !c, !q, !k, !n, !n, !t
   %r4 = lap.rope_kv_update %c4, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32} : !c, !q, !k, !n, !n, !t
+  // Queries that did not come from the cache's update lack the keys' weight.
+  // CHECK: lap.get_cache @foreign
+  %c5 = lap.get_cache @foreign : !c
+  // CHECK-NEXT: lap.rope_kv_update {{.*}} : <heads = 1, head_dim = 32, window = 0>
+  // CHECK-NEXT: lap.attention {{.*}} : <heads = 1, head_dim = 32, window = 0>
+  %r5 = lap.rope_kv_update %c5, %q, %k, %k, %n, %n, %t, %past {eps = 1.0e-6 : f32} : !c, !q, !k, !n, !n, !t
+  %a5 = lap.attention %c5, %q, %past : !c, !q
   return
 }
 

@@ -110,7 +110,8 @@ result = batch(write("shared.jsonl", shared), os.path.join(FOLDER, "shared.out")
 with_memory = read(os.path.join(FOLDER, "shared.out"))
 batch(os.path.join(FOLDER, "shared.jsonl"), os.path.join(FOLDER, "single.out"), "--parallel", "1", "--context", "2048")
 single = read(os.path.join(FOLDER, "single.out"))
-problems = [(one, two) for one, two in zip(with_memory, single) if one["text"] != two["text"]]
+problems = [] if len(with_memory) == len(single) == len(shared) else [len(with_memory), len(single), len(shared)]
+problems += [(one, two) for one, two in zip(with_memory, single) if one.get("text") != two.get("text")]
 if sum(answer["reused_tokens"] for answer in with_memory) < 200:
     problems.append([answer["reused_tokens"] for answer in with_memory])
 report("shared", problems)
@@ -161,5 +162,12 @@ if result.returncode != 1 or "is not one of an output of lapidary batch" not in 
     problems.append(result.stderr)
 if open(notes).read() != "my notes\n":
     problems.append("the notes are gone")
+with open(notes, "w") as file:
+    file.write('{"prompt": "hi"}')
+result = batch(source, notes)
+if result.returncode != 1 or "is not one of an output of lapidary batch" not in result.stderr:
+    problems.append(result.stderr)
+if open(notes).read() != '{"prompt": "hi"}':
+    problems.append("the line without an end is gone")
 report("foreign", problems)
 sys.exit(1 if failed else 0)

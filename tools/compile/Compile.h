@@ -24,7 +24,7 @@ struct CompileOptions {
   std::string recipe;
   /// A file of `lapidary calibrate`; may be empty.
   std::string importance;
-  /// f32, bf16, int8 or int8_token.
+  /// auto, f32, bf16, int8 or int8_token.
   std::string activations = "auto";
   /// How KV caches are stored: f16, q8_0, f32 or bf16.
   std::string kv = "f16";

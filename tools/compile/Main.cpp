@@ -60,9 +60,9 @@ int main(int argc, char **argv) {
       cl::desc("Print this stage instead of writing a bundle"));
   const std::string variants = cpu::listVariants("|", "|");
   cl::opt<std::string> variant(
-      "variant", cl::value_desc(variants), cl::init("avx512"),
-      cl::cat(category),
-      cl::desc("Whose code --emit=llvm and --emit=asm show"));
+      "variant", cl::value_desc(variants), cl::cat(category),
+      cl::desc("Whose code --emit=llvm and --emit=asm show (default: avx512, "
+               "or dotprod of --target cpu-aarch64)"));
   registerAsmPrinterCLOptions();
   registerMLIRContextCLOptions();
   registerPassManagerCLOptions();
@@ -107,9 +107,18 @@ int main(int argc, char **argv) {
     return tool.failUsage(
         "--variant says whose code --emit=llvm and --emit=asm "
         "show; a bundle holds the code of all variants");
-  if (!cpu::findVariant(variant))
+  auto architectures = cpu::parseTarget(target);
+  if (!variant.getNumOccurrences())
+    variant =
+        architectures[0] == cpu::Architecture::X86_64 ? "avx512" : "dotprod";
+  const cpu::CpuVariant *shown = cpu::findVariant(variant);
+  if (!shown)
     return tool.failUsage("--variant " + variant + " is unknown, expected " +
                           cpu::listVariants());
+  if (showsCode && target.getNumOccurrences() &&
+      !llvm::is_contained(architectures, shown->blocking.architecture))
+    return tool.failUsage("--variant " + variant + " is not of --target " +
+                          target);
   options.checkpoint = checkpoint;
   options.output = output;
   options.target = target;

@@ -2,6 +2,7 @@
 // What is written stays, so a run that was stopped is gone on with.
 #include "runtime/core/Limits.h"
 #include "runtime/core/Text.h"
+#include "runtime/model/EntryPoints.h"
 #include "runtime/model/Scheduler.h"
 #include "tools/lapidary/BatchInput.h"
 #include "tools/lapidary/BatchOutput.h"
@@ -101,9 +102,15 @@ Result<SessionOptions> Batch::chooseEngine(const Survey &survey) const {
   session.context = options.run.context;
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
-  // An image must be seen in one step.
+  // An image must be seen in one step. One that no step can take is an error of
+  // its line.
+  const schema::Target *target =
+      LAPIDARY_TRY(findTarget(bundle->program(), session.device));
+  const int64_t most = maxTokens(*target, "prefill");
   const std::vector<int32_t> image(
-      model().image_token() >= 0 ? static_cast<size_t>(survey.imageTokens) : 0,
+      model().image_token() >= 0
+          ? static_cast<size_t>(std::min(survey.imageTokens, most))
+          : 0,
       model().image_token());
   session.chunk =
       LAPIDARY_TRY(requiredChunk(bundle->program(), image, session));
@@ -209,6 +216,9 @@ Result<int> Batch::run() {
   progress.clear();
   scheduler->cancelAll();
   LAPIDARY_TRY(failure);
+  if (!wasInterrupted() && output.written() < input.lines)
+    return ioError(concat("'", options.input,
+                          "' changed, or could not be read to its end"));
   std::fprintf(stderr,
                "[%llu of %llu requests answered, %llu now in %.2f s, %llu of "
                "them with an error; %llu prompt tokens were known]\n",
@@ -221,6 +231,11 @@ Result<int> Batch::run() {
 }
 
 Result<int> runBatch(const BatchOptions &options) {
+  std::error_code unknown;
+  if (std::filesystem::exists(options.input, unknown) &&
+      !std::filesystem::is_regular_file(options.input, unknown))
+    return invalidArgument("'" + options.input +
+                           "' is no regular file; it is read twice");
   // Before an output is made for nothing.
   if (!std::ifstream(options.input))
     return ioError("cannot read '" + options.input + "'");
@@ -263,7 +278,8 @@ void addBatchCommand(CLI::App &app, Action &action) {
   command
       ->add_option("--snapshot-memory", options->snapshotMemory,
                    "Memory to remember the beginnings of prompts in, so that "
-                   "requests that begin alike read them once: bytes, or with "
+                   "each of the --parallel reads what requests share once: "
+                   "bytes, or with "
                    "KB, MB, GB; 0 unless given")
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true));

@@ -162,6 +162,8 @@ Result<BatchRequest> readBatchLine(const schema::Model &model,
   if (!messages == text.empty() || (messages && !system.empty()))
     return fields.wrong("messages",
                         "messages, or prompt with or without system", messages);
+  if (!messages && (fields.get("tools") || fields.get("options")))
+    return invalidData(origin + ": tools and options need messages");
 
   const json files = media ? *media : json();
   std::string prompt =

@@ -53,11 +53,13 @@ Status BatchOutput::readEarlier() {
   off_t whole = 0;
   Status status;
   for (ssize_t size; (size = getline(&line, &room, file.get())) > 0;) {
-    if (line[size - 1] != '\n')
-      break; // torn: it will be written anew
-    const std::string_view text(line, static_cast<size_t>(size) - 1);
+    const bool torn = line[size - 1] != '\n';
+    const std::string_view text(line, static_cast<size_t>(size) - !torn),
+        start = R"({"line":)"; // as every line of ours begins
+    if (torn && start.substr(0, text.size()) == text.substr(0, start.size()))
+      break; // it will be written anew
     Result<nlohmann::json> parsed = parseJson(text, path);
-    const bool ours = parsed.ok() && parsed->is_object() &&
+    const bool ours = !torn && parsed.ok() && parsed->is_object() &&
                       parsed->contains("id") && parsed->contains("line") &&
                       (*parsed)["line"] == next + 1;
     if (!ours) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <tuple>
 
@@ -189,14 +190,24 @@ std::string chromeTrace(const Profile &profile, const schema::Target &target) {
     origin = std::min(origin, event.begin);
   std::string trace = "{\"displayTimeUnit\": \"ns\", \"traceEvents\": [\n";
   char text[512];
-  // Names of kernels are C identifiers, so that they need no escapes.
+  // A bundle may have any names.
+  auto quote = [](const std::string &name) {
+    constexpr size_t most = 38; // each character may take six in JSON
+    std::string text = nlohmann::json(name).dump(
+        -1, ' ', true, nlohmann::json::error_handler_t::replace);
+    return text.size() <= 6 * most + 2
+               ? text
+               : nlohmann::json(name.substr(0, most))
+                     .dump(-1, ' ', true,
+                           nlohmann::json::error_handler_t::replace);
+  };
   auto add = [&](const std::string &name, size_t thread, int64_t begin,
                  int64_t end, const char *arguments) {
     std::snprintf(text, sizeof(text),
-                  "%s{\"name\": \"%.200s\", \"ph\": \"X\", \"pid\": 1, "
+                  "%s{\"name\": %.240s, \"ph\": \"X\", \"pid\": 1, "
                   "\"tid\": %zu, \"ts\": %.3f, \"dur\": %.3f, \"args\": {%s}}",
-                  trace.ends_with("[\n") ? "" : ",\n", name.c_str(), thread,
-                  static_cast<double>(begin - origin) * 1e-3,
+                  trace.ends_with("[\n") ? "" : ",\n", quote(name).c_str(),
+                  thread, static_cast<double>(begin - origin) * 1e-3,
                   static_cast<double>(end - begin) * 1e-3, arguments);
     trace += text;
   };

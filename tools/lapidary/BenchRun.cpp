@@ -128,6 +128,7 @@ private:
   Status profile();
   Status runPrefill();
   Status runDecode(int64_t steps);
+  Status runBatch();
   Status runBatches(int64_t count, std::vector<double> *times);
   Status toDepth();
 
@@ -191,14 +192,27 @@ Status Measurement::runDecode(int64_t steps) {
   return {};
 }
 
+/// One step with the logits of all its tokens, as the check of a draft has it.
+Status Measurement::runBatch() {
+  Session &session = *result.session;
+  const auto rows = static_cast<int64_t>(batch.size());
+  if (rows > session.memoryPlan().logitRows)
+    return session.prefill(
+        {batch, {}}, [](int64_t, std::span<const float>) { return Status(); });
+  Work work;
+  work.sequence = &session.sequence();
+  work.tokens = batch;
+  work.logitRows = rows;
+  return session.engine().step({&work, 1});
+}
+
 Status Measurement::runBatches(int64_t count, std::vector<double> *times) {
-  // Where decoding began, each time.
+  // At the same place each time.
   const int64_t from = std::max<int64_t>(options.depth, 0);
   for (int64_t index = 0; index < count; ++index) {
     LAPIDARY_TRY(result.session->assumeTokens(from));
     const double start = now();
-    LAPIDARY_TRY(result.session->prefill(
-        {batch, {}}, [](int64_t, std::span<const float>) { return Status(); }));
+    LAPIDARY_TRY(runBatch());
     if (times)
       times->push_back(now() - start);
   }

@@ -187,8 +187,10 @@ Result<int> answer(const RunOptions &options) {
   reading.clear();
   if (!result.ok())
     return result.status();
-  if (!options.state.empty())
-    LAPIDARY_TRY(session->sequence().save(options.state));
+  // The answer goes out whether it can be saved or not.
+  const Status saved = options.state.empty()
+                           ? Status()
+                           : session->sequence().save(options.state);
   timings.total = now() - start;
   if (written.ok())
     written = options.json ? printJson(*result, timings)
@@ -196,6 +198,8 @@ Result<int> answer(const RunOptions &options) {
                            : writeOutput("\n");
   if (!written.ok())
     return written;
+  if (!saved.ok())
+    return saved;
   if (!options.json)
     printStatistics(*result, timings);
   return static_cast<int>(wasInterrupted() ? Interrupted : Success);

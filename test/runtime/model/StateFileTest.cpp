@@ -70,6 +70,24 @@ TEST(StateFile, GoesOnWhereItWas) {
     }
 }
 
+TEST(StateFile, RemembersWhatRingsHaveLost) {
+  auto bundle = openBundle();
+  test::TemporaryFolder folder;
+  const std::string path = folder.path("state");
+  Conversation c = textConversation(80, 3);
+  auto engine = makeEngine({.chunk = 16}, bundle);
+  auto sequence = *engine->createSequence();
+  // The ring of 48 rows has overwritten its first ones when it goes back.
+  readOn(*engine, *sequence, c, 52);
+  EXPECT_EQ(sequence->goBack(25), 25);
+  ASSERT_TRUE(sequence->save(path).ok());
+  auto other = makeEngine({.chunk = 16}, bundle);
+  auto loaded = *other->createSequence();
+  ASSERT_TRUE(loaded->load(path).ok());
+  EXPECT_EQ(loaded->goBack(5), 0);
+  readOn(*other, *loaded, c, c.tokens.size());
+}
+
 class DamagedStateTest : public testing::Test {
 protected:
   void SetUp() override {
