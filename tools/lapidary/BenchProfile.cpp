@@ -27,11 +27,19 @@ uint64_t weightBytes(const schema::Program &program,
                      const schema::Weight &weight, bool lookup,
                      int64_t tokens) {
   const uint64_t bytes = program.segments()->Get(weight.segment())->size();
+  // A token's angles are two rows of a table; one is what it takes at least.
+  lookup |= weight.name()->string_view().starts_with("rope.");
   if (!lookup || weight.shape()->size() == 0 || weight.shape()->Get(0) <= 0)
     return bytes;
   const double row =
       static_cast<double>(bytes) / static_cast<double>(weight.shape()->Get(0));
   return std::min(bytes, static_cast<uint64_t>(row * double(tokens)));
+}
+
+/// Over a cache; the merge of parts is not.
+bool isAttention(std::string_view kernel) {
+  return kernel.starts_with("attention") ||
+         kernel.starts_with("partial_attention");
 }
 
 /// Attention reads what the step's tokens see, anything else touches their own
@@ -51,7 +59,7 @@ void addBytes(KernelProfile &line, const schema::Program &program,
               const schema::Dispatch &dispatch,
               const Profile::Dispatch &event) {
   const bool lookup = line.kernel.starts_with("embed"),
-             attention = line.kernel.starts_with("attention");
+             attention = isAttention(line.kernel);
   for (const schema::BufferRef *operand : *dispatch.operands()) {
     if (operand->kind() == schema::BufferKind::Weight)
       line.bytes +=
@@ -97,7 +105,7 @@ std::vector<KernelProfile> summarize(const Profile &profile,
     here.line.tiles += static_cast<uint64_t>(event.tiles);
     here.wall += event.end - event.begin;
     addBytes(here.line, program, *entry.dispatches()->Get(event.index), event);
-    if (!here.line.kernel.starts_with("attention"))
+    if (!isAttention(here.line.kernel))
       here.line.operations +=
           2 * static_cast<double>(event.tiles) *
           static_cast<double>(

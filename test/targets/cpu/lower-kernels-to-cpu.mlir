@@ -258,7 +258,7 @@ lap.kernel @partial(%cache: !full, %query: memref<1x512xf32>, %past: index, %out
 // CHECK-LABEL: func.func @merge(
 // CHECK-SAME: lap.tiles = array<i64: 0, 16>
 // CHECK: vector.reduction <maxnumf>
-// CHECK: arith.cmpf ogt
+// CHECK: arith.cmpf une
 // CHECK: scf.if
 // CHECK: math.fma
 lap.kernel @merge(%parts: memref<1x8704xf32>, %out: memref<1x512xf32>) {
