@@ -103,7 +103,7 @@ def lit():
         return [Tally("lit", failed=1, notes=["lit: not found; run scripts/setup and configure again"])]
     report = RESULTS / "lit.xml"
     report.unlink(missing_ok=True)
-    code = execute([program, "-sv", f"--xunit-xml-output={report}", BUILD / "test"], 1800)
+    code = execute([program, "-sv", f"--xunit-xml-output={report}", BUILD / "test"], 3000)
     tally = Tally("lit")
     if report.exists():
         for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
