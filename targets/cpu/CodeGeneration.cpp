@@ -143,8 +143,18 @@ LogicalResult cpu::optimizeLlvm(llvm::Module &module,
   builder.registerFunctionAnalyses(functions);
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, components, modules);
-  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2)
-      .run(module, modules);
+  // Kernels are straight loops over vectors, unrolled and without calls
+  // already: what inlines, unrolls and vectorizes would take half of the time
+  // for nothing.
+  llvm::ModulePassManager passes;
+  if (llvm::Error error = builder.parsePassPipeline(
+          passes, "function(sroa,early-cse<memssa>,simplifycfg,instcombine,"
+                  "loop-mssa(loop-rotate,licm),gvn,instcombine,"
+                  "loop-mssa(licm),simplifycfg)")) {
+    llvm::consumeError(std::move(error));
+    return failure();
+  }
+  passes.run(module, modules);
   return success();
 }
 

@@ -117,7 +117,10 @@ Buffer KernelEmitter::getBuffer(Value value) const {
 }
 
 Buffer KernelEmitter::getView(Buffer buffer, Type elementType) {
-  return makeBuffer(operandPointers.at(buffer.memref), elementType);
+  Value pointer = operandPointers.at(buffer.memref);
+  Buffer view = makeBuffer(pointer, elementType);
+  operandPointers[view.memref] = pointer;
+  return view;
 }
 
 Buffer KernelEmitter::getResultBuffer(Value result) const {
@@ -137,7 +140,17 @@ Buffer KernelEmitter::getScratch(int64_t byteOffset, bool words) {
   Value at = LLVM::GEPOp::create(
       *this, scratchPointer.getType(), getI8Type(), scratchPointer,
       ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(byteOffset)});
-  return makeBuffer(at, words ? Type(getI32Type()) : Type(getF32Type()));
+  Buffer buffer =
+      makeBuffer(at, words ? Type(getI32Type()) : Type(getF32Type()));
+  operandPointers[buffer.memref] = at;
+  return buffer;
+}
+
+Value KernelEmitter::getAddress(Buffer buffer, Value at) {
+  Value index = arith::IndexCastOp::create(*this, getI64Type(), at);
+  Value pointer = operandPointers.at(buffer.memref);
+  return LLVM::GEPOp::create(*this, pointer.getType(), buffer.elementType,
+                             pointer, ArrayRef<LLVM::GEPArg>{index});
 }
 
 Value KernelEmitter::index(int64_t value) {
@@ -360,6 +373,19 @@ void KernelEmitter::when(Value condition, function_ref<void()> body) {
   OpBuilder::InsertionGuard guard(*this);
   setInsertionPointToStart(branch.thenBlock());
   body();
+}
+
+Value KernelEmitter::select(Value condition, Value yes, Value no) {
+  return arith::SelectOp::create(*this, condition, yes, no);
+}
+
+Buffer KernelEmitter::select(Value condition, Buffer yes, Buffer no) {
+  assert(yes.elementType == no.elementType && "operands of two types");
+  Value pointer = select(condition, operandPointers.at(yes.memref),
+                         operandPointers.at(no.memref));
+  Buffer chosen = makeBuffer(pointer, yes.elementType);
+  operandPointers[chosen.memref] = pointer;
+  return chosen;
 }
 
 Value KernelEmitter::lessThan(Value lhs, Value rhs) {

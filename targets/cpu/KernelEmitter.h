@@ -35,6 +35,9 @@ struct Variant {
   /// aarch64: whether such an instruction takes unsigned bytes times signed
   /// ones (i8mm), as VNNI's does.
   bool mixedSigns = false;
+  /// Whether there are matrix registers for products of bytes and of bf16
+  /// (AMX).
+  bool tiles = false;
 };
 
 /// A kernel operand as a one-dimensional memref. 16-bit floats are kept as i16:
@@ -63,6 +66,8 @@ public:
   Buffer getResultBuffer(Value result) const;
   /// An operand's memory as elements of another type.
   Buffer getView(Buffer buffer, Type elementType);
+  /// The address of an element of an operand or of scratch memory.
+  Value getAddress(Buffer buffer, Value at);
   /// Where a cache's keys and values are.
   std::pair<Value, Value> getCache(Value cache) const;
   /// Memory at a pointer, as elements of a type.
@@ -129,6 +134,9 @@ public:
   /// Runs `body` where `condition` holds.
   void when(Value condition, function_ref<void()> body);
   Value lessThan(Value lhs, Value rhs);
+  Value select(Value condition, Value yes, Value no);
+  /// Of two operands of one type.
+  Buffer select(Value condition, Buffer yes, Buffer no);
 
   using VectorBody =
       function_ref<SmallVector<Value>(Value offset, int64_t size, ValueRange)>;

@@ -20,7 +20,7 @@ int64_t LinearEmitter::getByteSpan() const {
 void LinearEmitter::addTokenPairs(ArrayRef<SmallVector<Value>> bytes,
                                   const Block &block, Value slot, DotKind kind,
                                   MutableArrayRef<Value> dots) {
-  int64_t pairCount = block.tokens / 2;
+  int64_t pairCount = block.size() / 2;
   auto count = static_cast<int64_t>(bytes[0].size());
   auto two = VectorType::get({2}, e.getI32Type());
   for (int64_t i = 0; i < count; i += 2) {
@@ -31,7 +31,7 @@ void LinearEmitter::addTokenPairs(ArrayRef<SmallVector<Value>> bytes,
       weights.push_back(
           pairWords(e, own[i], last ? splatWord(e, 0) : own[i + 1]));
     auto loadInput = [&](int64_t token) -> Value {
-      Value at = e.add(e.add(block.at, e.add(slot, i)), token * stride);
+      Value at = e.add(block.rows[token], e.add(slot, i));
       if (last)
         return e.broadcast(e.loadScalar(words, at), 2);
       return vector::LoadOp::create(e, two, words.memref, at);
@@ -53,7 +53,7 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
                                          int64_t count, ValueRange sums,
                                          GetBytes getBytes) {
   constexpr int64_t quad = RowTileLayout::wordBytes, unrolled = 64;
-  int64_t tokens = block.tokens, streamCount = groups.size();
+  int64_t tokens = block.size(), streamCount = groups.size();
   int64_t span = getByteSpan();
   DotKind kind = decoder->getDotKind();
   bool pairs = hasMatrices(e.getVariant()) && tokens % 2 == 0;
@@ -112,6 +112,14 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
     }
     dots = single;
   }
+  return scaleRun(groups, block, first, dots, sums);
+}
+
+SmallVector<Value> LinearEmitter::scaleRun(ArrayRef<Group> groups,
+                                           const Block &block, Value first,
+                                           ArrayRef<Value> dots,
+                                           ValueRange sums) {
+  int64_t tokens = block.size(), streamCount = groups.size();
   SmallVector<Value> result(sums);
   int64_t scaleColumns = layout->scaleColumns;
   Value scaleSlot = e.add(
@@ -128,7 +136,7 @@ SmallVector<Value> LinearEmitter::addRun(ArrayRef<Group> groups,
   }
   if (!form->sumPeriod)
     return result;
-  Value sumSlot = e.add(number, layout->findSums(form->run));
+  Value sumSlot = e.add(e.div(first, form->run), layout->findSums(form->run));
   for (int64_t token = 0; token < tokens; ++token) {
     Value sum = broadcastSlot(floats, block, sumSlot, token);
     for (int64_t s = 0; s < streamCount; ++s) {

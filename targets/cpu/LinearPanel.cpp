@@ -16,24 +16,6 @@ using namespace mlir::lap::cpu;
 static constexpr int64_t lanes = KernelEmitter::lanes;
 static constexpr int64_t quad = RowTileLayout::wordBytes;
 
-/// What of a panel lies where in scratch memory, in words. A run of decoded
-/// columns is its bytes, then its slope, and its offset where there is one.
-struct LinearEmitter::Panel {
-  /// Two row tiles, or gate and up.
-  static constexpr int64_t streams = 2;
-
-  int64_t tokens;
-  /// Columns that are decoded together.
-  int64_t columns;
-  int64_t slopeAt, offsetAt, runWords, streamWords;
-  /// [token][stream][row]
-  Buffer sums;
-  /// The same memory as words and as floats.
-  Buffer words, floats;
-
-  static constexpr int64_t sumWords = streams * lanes;
-};
-
 /// As many as divide the row, if there are such: no code for a rest then.
 static int64_t chooseColumns(int64_t columns, int64_t unit) {
   constexpr int64_t most = 512, least = 128;
@@ -84,15 +66,18 @@ void LinearEmitter::addColumns(const Panel &panel, Value first, int64_t count,
                                Value firstToken, Value endToken) {
   const Variant &variant = e.getVariant();
   int64_t run = form->run, streams = variant.dotTiles;
-  auto addBlock = [&](Value token, const Block &block, int64_t stream) {
+  auto addBlock = [&](const Block &block, int64_t stream) {
+    int64_t tokens = block.size();
+    // All are loaded before they are stored: of a token that the block has
+    // several times, each is the same.
     auto forSums = [&](function_ref<void(int64_t, Value)> body) {
       for (int64_t s = 0; s < streams; ++s)
-        for (int64_t t = 0; t < block.tokens; ++t)
-          body(s * block.tokens + t,
-               e.add(e.mul(e.sub(token, firstToken), Panel::sumWords),
-                     t * Panel::sumWords + (stream + s) * lanes));
+        for (int64_t t = 0; t < tokens; ++t)
+          body(s * tokens + t,
+               e.add(e.mul(e.sub(block.tokens[t], firstToken), Panel::sumWords),
+                     (stream + s) * lanes));
     };
-    SmallVector<Value> sums(streams * block.tokens);
+    SmallVector<Value> sums(streams * tokens);
     forSums([&](int64_t i, Value at) { sums[i] = e.load(panel.sums, at); });
     auto add = [&](Value at, int64_t size, ValueRange carried) {
       Value from = e.add(e.mul(e.div(at, run), panel.runWords),
@@ -104,6 +89,10 @@ void LinearEmitter::addColumns(const Panel &panel, Value first, int64_t count,
         if (form->sumPeriod)
           group.offset = e.load(panel.floats, e.add(own, panel.offsetAt));
       }
+      if (usesTilesForRuns())
+        return scaleRun(groups, block, e.add(first, at),
+                        multiplyRun(panel, block, e.add(first, at), from),
+                        carried);
       return addRun(groups, block, e.add(first, at), size, carried,
                     [&](int64_t s, Value offset, int64_t bytes) {
                       SmallVector<Value> quads;
@@ -125,15 +114,16 @@ void LinearEmitter::addColumns(const Panel &panel, Value first, int64_t count,
       sums = add(e.index(whole), count - whole, sums);
     forSums([&](int64_t i, Value at) { e.store(sums[i], panel.sums, at); });
   };
-  forBlocks(firstToken, endToken, variant.dotTokens,
-            [&](Value token, int64_t tokens) {
-              Block block = {tokens, e.mul(token, stride)};
-              for (int64_t s = 0; s < Panel::streams; s += streams)
-                addBlock(token, block, s);
-            });
+  forPaddedBlocks(firstToken, endToken, variant.dotTokens,
+                  [&](const Block &block) {
+                    if (usesTilesForRuns())
+                      configureRuns(panel, block, endToken);
+                    for (int64_t s = 0; s < Panel::streams; s += streams)
+                      addBlock(block, s);
+                  });
 }
 
-void LinearEmitter::emitPanels(Value begin, Value end, GetStreams getStreams,
+void LinearEmitter::emitPanels(Value begin, Value end, BindTiles bind,
                                Write write) {
   // Half of a second cache of 1 MB, and of a first cache of 32 KB.
   constexpr int64_t inputBytes = 400 << 10, leastTokens = 24, mostTokens = 120;
@@ -153,41 +143,47 @@ void LinearEmitter::emitPanels(Value begin, Value end, GetStreams getStreams,
   panel.sums = e.getScratch();
   panel.words = e.getScratch(sumBytes, /*words=*/true);
   panel.floats = e.getScratch(sumBytes);
-  scratchBytes =
-      std::max(scratchBytes, sumBytes + Panel::streams * panel.streamWords * 4);
+  int64_t bytes = sumBytes + Panel::streams * panel.streamWords * 4;
+  if (usesTilesForRuns()) {
+    panel.tileConfig = e.getScratch(bytes, /*words=*/true);
+    panel.tileSums = e.getScratch(bytes + 64, /*words=*/true);
+    bytes += getTileScratchBytes();
+  }
+  scratchBytes = std::max(scratchBytes, bytes);
 
   // The next columns arrive while these are multiplied.
   decoder->setPrefetch(panel.columns);
   Value tokens = e.getTokens();
   e.loop(e.index(0), tokens, panel.tokens, [&](Value first) {
     Value last = e.min(e.add(first, panel.tokens), tokens);
-    forTiles(begin, end, gated ? 1 : Panel::streams,
-             [&](ArrayRef<Value> tiles) {
-               SmallVector<Stream> streams = getStreams(tiles);
-               auto sumsAt = [&](Value token, int64_t stream) {
-                 return e.add(e.mul(e.sub(token, first), Panel::sumWords),
-                              stream * lanes);
-               };
-               e.loop(first, last, 1, [&](Value token) {
-                 for (int64_t s = 0; s < Panel::streams; ++s)
-                   e.store(e.splat(0), panel.sums, sumsAt(token, s));
-               });
-               auto add = [&](Value column, int64_t count) {
-                 decodeColumns(panel, streams, column, count);
-                 addColumns(panel, column, count, first, last);
-               };
-               int64_t whole = columns / panel.columns * panel.columns;
-               if (whole)
-                 e.loop(e.index(0), e.index(whole), panel.columns,
-                        [&](Value column) { add(column, panel.columns); });
-               if (whole < columns)
-                 add(e.index(whole), columns - whole);
-               e.loop(first, last, 1, [&](Value token) {
-                 SmallVector<Value> sums;
-                 for (int64_t s = 0; s < Panel::streams; ++s)
-                   sums.push_back(e.load(panel.sums, sumsAt(token, s)));
-                 write(tiles, sums, token);
-               });
-             });
+    forTiles(begin, end, gated ? 1 : Panel::streams, [&](ArrayRef<Value> own) {
+      Tiles tiles = bind(own);
+      auto sumsAt = [&](Value token, int64_t stream) {
+        return e.add(e.mul(e.sub(token, first), Panel::sumWords),
+                     stream * lanes);
+      };
+      e.loop(first, last, 1, [&](Value token) {
+        for (int64_t s = 0; s < Panel::streams; ++s)
+          e.store(e.splat(0), panel.sums, sumsAt(token, s));
+      });
+      auto add = [&](Value column, int64_t count) {
+        decodeColumns(panel, tiles.streams, column, count);
+        addColumns(panel, column, count, first, last);
+      };
+      int64_t whole = columns / panel.columns * panel.columns;
+      if (whole)
+        e.loop(e.index(0), e.index(whole), panel.columns,
+               [&](Value column) { add(column, panel.columns); });
+      if (whole < columns)
+        add(e.index(whole), columns - whole);
+      e.loop(first, last, 1, [&](Value token) {
+        SmallVector<Value> sums;
+        for (int64_t s = 0; s < Panel::streams; ++s)
+          sums.push_back(e.load(panel.sums, sumsAt(token, s)));
+        write(tiles, sums, token);
+      });
+    });
   });
+  if (usesTilesForRuns())
+    releaseTiles();
 }

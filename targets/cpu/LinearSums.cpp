@@ -7,7 +7,7 @@ using namespace mlir::lap::cpu;
 
 Value LinearEmitter::broadcastSlot(Buffer buffer, const Block &block,
                                    Value slot, int64_t token) {
-  Value at = e.add(e.add(block.at, slot), token * stride);
+  Value at = e.add(block.rows[token], slot);
   return e.broadcast(e.loadScalar(buffer, at));
 }
 
@@ -25,7 +25,7 @@ SmallVector<Value> LinearEmitter::addGroupForOne(ArrayRef<Stream> streams,
   int64_t slots =
       std::clamp<int64_t>(count / columnsASum, 1, inFlight / streamCount);
   int64_t span = decoder->getSpanColumns(16, 32);
-  const Block block = {1, e.index(0)};
+  const Block block = makeBlock(e.index(0), 1);
   SmallVector<Value> parts(streamCount * slots);
   bool linear = decoder->isLinear();
   auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size,
@@ -85,7 +85,7 @@ SmallVector<Value> LinearEmitter::addGroupForMany(ArrayRef<Stream> streams,
                                                   const Block &block,
                                                   Value first, int64_t count,
                                                   ValueRange sums) {
-  int64_t tokens = block.tokens;
+  int64_t tokens = block.size();
   int64_t span = decoder->getSpanColumns(4, 8);
   int64_t streamCount = streams.size();
   auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size) {
@@ -126,7 +126,7 @@ SmallVector<Value> LinearEmitter::addPairs(ArrayRef<Stream> streams,
                                            int64_t count, ValueRange sums) {
   // Alone, a token's sums wait for each other: as many as hide that.
   constexpr int64_t inFlight = 8, span = 32, pair = 2;
-  int64_t tokens = block.tokens, streamCount = streams.size();
+  int64_t tokens = block.size(), streamCount = streams.size();
   int64_t parts = std::max<int64_t>(1, inFlight / (tokens * streamCount));
   auto addSpan = [&](SmallVector<Value> own, Value at, int64_t size) {
     SmallVector<SmallVector<Value>> weights;
@@ -166,7 +166,7 @@ SmallVector<Value> LinearEmitter::addPairs(ArrayRef<Stream> streams,
 
 SmallVector<Value> LinearEmitter::emitSums(ArrayRef<Stream> streams,
                                            const Block &block) {
-  SmallVector<Value> zeros(streams.size() * block.tokens, e.splat(0));
+  SmallVector<Value> zeros(streams.size() * block.tokens.size(), e.splat(0));
   return decoder->walkGroups(
       streams, zeros,
       [&](ArrayRef<Group> groups, Value first, int64_t count, ValueRange sums) {

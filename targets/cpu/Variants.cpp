@@ -2,6 +2,8 @@
 // blocking.
 #include "targets/cpu/Variants.h"
 
+#include "llvm/TargetParser/Host.h"
+
 using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::cpu;
@@ -15,6 +17,10 @@ static constexpr StringRef vnniFeatures[] = {
 static constexpr StringRef bf16Features[] = {
     "avx512bf16", "avx512f", "avx512bw", "avx512cd", "avx512dq",
     "avx512vl",   "avx2",    "fma",      "f16c",     "bmi2"};
+static constexpr StringRef amxFeatures[] = {
+    "amx-int8", "amx-bf16", "amx-tile", "avx512bf16", "avx512vnni",
+    "avx512f",  "avx512bw", "avx512cd", "avx512dq",   "avx512vl",
+    "avx2",     "fma",      "f16c",     "bmi2"};
 static constexpr StringRef avx2Features[] = {"avx2", "fma", "f16c", "bmi2"};
 
 // The level is ARMv8-A, as all 64-bit processors of Arm have it.
@@ -71,7 +77,13 @@ ArrayRef<CpuVariant> cpu::getVariants() {
   // take 12 registers for the sums of a run and 12 for those of runs; AVX2
   // keeps the latter in memory, as does NEON, where 6 x 16 rows are 24 of 32
   // registers.
+  // With matrix registers the sums of runs take 16 registers, and the products
+  // none.
   static const CpuVariant variants[] = {
+      {{"amx", 12, 2, 8, 2, 512, true, true, Architecture::X86_64, false, true},
+       "x86-64-v4",
+       amxFeatures,
+       "+avx512bf16,+avx512vnni,+amx-tile,+amx-int8,+amx-bf16"},
       {{"bf16", 12, 2, 6, 2, 512, false, true},
        "x86-64-v4",
        bf16Features,
@@ -124,8 +136,9 @@ bool cpu::needsVariant(ModuleOp kernels, const CpuVariant &variant) {
   return kernels
       .walk([&](FusedLinearOp op) {
         PackedAttr packing = op.getPacking();
-        bool needs = packing && (blocking.halfProducts ? packing.getHalves()
-                                                       : packing.getCodes());
+        bool needs =
+            packing && ((blocking.halfProducts && packing.getHalves()) ||
+                        (blocking.dotProducts && packing.getCodes()));
         return needs ? WalkResult::interrupt() : WalkResult::advance();
       })
       .wasInterrupted();
@@ -136,4 +149,50 @@ const CpuVariant *cpu::findVariant(StringRef name) {
     if (variant.blocking.name == name)
       return &variant;
   return nullptr;
+}
+
+static bool isSupported(const CpuVariant &variant) {
+  if (variant.blocking.architecture != getHostArchitecture())
+    return false;
+  static const llvm::StringMap<bool> host = llvm::sys::getHostCPUFeatures();
+  return llvm::all_of(variant.features,
+                      [](StringRef feature) { return host.lookup(feature); });
+}
+
+static SmallVector<StringRef> split(StringRef list) {
+  SmallVector<StringRef> names;
+  list.split(names, ',', /*MaxSplit=*/-1, /*KeepEmpty=*/!list.empty());
+  return names;
+}
+
+SmallVector<const CpuVariant *> cpu::chooseVariants(StringRef list,
+                                                    Architecture architecture,
+                                                    ModuleOp kernels) {
+  SmallVector<StringRef> names = split(list);
+  bool wantsNative = llvm::is_contained(names, "native");
+  SmallVector<const CpuVariant *> chosen;
+  for (const CpuVariant &variant : getVariants(architecture)) {
+    if (!needsVariant(kernels, variant))
+      continue;
+    bool isNative = wantsNative && isSupported(variant);
+    // The next ones that this machine has are not its best.
+    wantsNative &= !isNative;
+    if (names.empty() || isNative ||
+        llvm::is_contained(names, variant.blocking.name))
+      chosen.push_back(&variant);
+  }
+  return chosen;
+}
+
+StringRef cpu::findUnknown(StringRef list,
+                           ArrayRef<Architecture> architectures) {
+  for (StringRef name : split(list)) {
+    if (name == "native")
+      continue;
+    const CpuVariant *variant = findVariant(name);
+    if (!variant ||
+        !llvm::is_contained(architectures, variant->blocking.architecture))
+      return name.empty() ? list : name;
+  }
+  return "";
 }

@@ -37,4 +37,14 @@ bool needsVariant(ModuleOp kernels, const CpuVariant &variant);
 /// Null when there is no such variant.
 const CpuVariant *findVariant(StringRef name);
 
+/// The variants that a bundle gets for an architecture, the best first, of
+/// those that its kernels need: those of a list of names with commas between,
+/// where "native" is the one that this machine would take; all of them where it
+/// is empty.
+SmallVector<const CpuVariant *>
+chooseVariants(StringRef list, Architecture architecture, ModuleOp kernels);
+/// The first name of such a list that is no variant of any of the
+/// architectures; "" where there is none.
+StringRef findUnknown(StringRef list, ArrayRef<Architecture> architectures);
+
 } // namespace mlir::lap::cpu

@@ -138,18 +138,22 @@ LogicalResult Compiler::generateCode(cpu::Architecture architecture) {
     FailureOr<std::string> object;
   };
   std::vector<Job> jobs;
-  for (const cpu::CpuVariant &variant : cpu::getVariants(architecture)) {
-    if (!cpu::needsVariant(*model.module, variant))
-      continue;
-    Job job{&variant, std::make_unique<llvm::LLVMContext>(), nullptr, {}};
+  for (const cpu::CpuVariant *variant :
+       cpu::chooseVariants(options.variant, architecture, *model.module)) {
+    Job job{variant, std::make_unique<llvm::LLVMContext>(), nullptr, {}};
     llvm::StringMap<KernelInfo> infos;
-    auto module = lowerKernels(variant, *job.context, &infos);
+    auto module = lowerKernels(*variant, *job.context, &infos);
     if (failed(module))
       return failure();
     mergeScratch(code.kernels, infos);
     job.module = std::move(*module);
     jobs.push_back(std::move(job));
   }
+  if (jobs.empty())
+    return error() << "--variant " << options.variant << " leaves no code for "
+                   << code.architecture
+                   << ": the kernels have no use for it, or this machine is "
+                      "another";
   llvm::parallelForEach(jobs, [](Job &job) {
     if (succeeded(cpu::optimizeLlvm(*job.module, *job.variant)))
       job.object = cpu::generateObject(*job.module, *job.variant);
@@ -170,9 +174,6 @@ LogicalResult Compiler::generateCode(cpu::Architecture architecture) {
 
 LogicalResult Compiler::emitCode() {
   const cpu::CpuVariant *variant = cpu::findVariant(options.variant);
-  if (!variant)
-    return error() << "--variant " << options.variant
-                   << " is unknown, expected " << cpu::listVariants();
   llvm::LLVMContext llvmContext;
   auto module = lowerKernels(*variant, llvmContext);
   if (failed(module) || failed(cpu::optimizeLlvm(**module, *variant)))

@@ -30,8 +30,9 @@ struct CompileOptions {
   std::string kv = "f16";
   /// Stop after this phase and print it instead of writing a bundle.
   std::optional<Phase> emit;
-  /// The CPU variant that `emit` shows machine code of.
-  std::string variant = "avx512";
+  /// The CPU variants that a bundle holds code of (see cpu::chooseVariants);
+  /// the one that `emit` shows machine code of.
+  std::string variant;
   /// Set to stop; looked at between stages and while weights are written.
   const std::atomic<bool> *cancel = nullptr;
   /// Told what is being done, and how much of it is (0..1).

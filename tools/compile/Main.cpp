@@ -58,11 +58,14 @@ int main(int argc, char **argv) {
   cl::opt<std::string> emit(
       "emit", cl::value_desc(phases), cl::cat(category),
       cl::desc("Print this stage instead of writing a bundle"));
-  const std::string variants = cpu::listVariants("|", "|");
-  cl::opt<std::string> variant(
-      "variant", cl::value_desc(variants), cl::cat(category),
-      cl::desc("Whose code --emit=llvm and --emit=asm show (default: avx512, "
-               "or dotprod of --target cpu-aarch64)"));
+  const std::string variants = cpu::listVariants(", ", ", ");
+  const std::string variantHelp =
+      "The instruction sets to compile code for, with commas between, or "
+      "native, the best that this machine has (default: all of the target's: " +
+      variants +
+      "); with --emit, whose code is shown (default: avx512, or dotprod)";
+  cl::opt<std::string> variant("variant", cl::value_desc("NAME,..."),
+                               cl::cat(category), cl::desc(variantHelp));
   registerAsmPrinterCLOptions();
   registerMLIRContextCLOptions();
   registerPassManagerCLOptions();
@@ -103,22 +106,22 @@ int main(int argc, char **argv) {
     return tool.failUsage("--importance is for writing a bundle; no stage that "
                           "--emit shows depends on it");
   bool showsCode = options.emit == Phase::Llvm || options.emit == Phase::Asm;
-  if (variant.getNumOccurrences() && !showsCode)
-    return tool.failUsage(
-        "--variant says whose code --emit=llvm and --emit=asm "
-        "show; a bundle holds the code of all variants");
+  if (variant.getNumOccurrences() && options.emit && !showsCode)
+    return tool.failUsage("--variant is for a bundle, --emit=llvm and "
+                          "--emit=asm; no other stage depends on it");
   auto architectures = cpu::parseTarget(target);
-  if (!variant.getNumOccurrences())
+  if (showsCode && !variant.getNumOccurrences())
     variant =
         architectures[0] == cpu::Architecture::X86_64 ? "avx512" : "dotprod";
   const cpu::CpuVariant *shown = cpu::findVariant(variant);
-  if (!shown)
+  if (showsCode && !shown)
     return tool.failUsage("--variant " + variant + " is unknown, expected " +
                           cpu::listVariants());
-  if (showsCode && target.getNumOccurrences() &&
-      !llvm::is_contained(architectures, shown->blocking.architecture))
-    return tool.failUsage("--variant " + variant + " is not of --target " +
-                          target);
+  if (showsCode && !target.getNumOccurrences())
+    architectures = {shown->blocking.architecture};
+  if (StringRef name = cpu::findUnknown(variant, architectures); !name.empty())
+    return tool.failUsage("--variant " + name.str() + " is none of --target " +
+                          target + "; there are " + cpu::listVariants());
   options.checkpoint = checkpoint;
   options.output = output;
   options.target = target;

@@ -1,8 +1,10 @@
 // Compiles one kernel from IR text and calls it through the runtime's ABI.
 #pragma once
 
+#include "runtime/devices/cpu/CpuFeatures.h"
 #include "targets/cpu/CodeGeneration.h"
 #include "test/targets/cpu/EmulatedKernel.h"
+#include "test/targets/cpu/EmulatedTiles.h"
 #include "test/targets/cpu/GuardedVector.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -19,20 +21,18 @@ namespace mlir::lap::cpu {
 
 /// Whether this machine can run the variant's code, if only by emulation.
 inline bool canRun(const CpuVariant &variant) {
-  const Variant &blocking = variant.blocking;
-  if (blocking.architecture == Architecture::Aarch64)
+  if (variant.blocking.architecture == Architecture::Aarch64)
     return canEmulate();
-#if !defined(__x86_64__)
-  return false;
-#else
-  __builtin_cpu_init();
-  if (blocking.dotProducts && !__builtin_cpu_supports("avx512vnni"))
-    return false;
-  if (blocking.halfProducts && !__builtin_cpu_supports("avx512bf16"))
-    return false;
-  return blocking.vectorBits == 512 ? __builtin_cpu_supports("x86-64-v4")
-                                    : __builtin_cpu_supports("x86-64-v3");
-#endif
+  return llvm::all_of(variant.features, [](StringRef feature) {
+    return feature.starts_with("amx-") || lapidary::cpuFeatures().has(feature);
+  });
+}
+
+/// Whether this machine has the variant's matrix registers, if it has such.
+inline bool hasTiles(const CpuVariant &variant) {
+  return llvm::all_of(variant.features, [](StringRef feature) {
+    return lapidary::cpuFeatures().has(feature);
+  });
 }
 
 class CompiledKernel {
@@ -62,6 +62,8 @@ public:
     info = getKernelInfo(*module).lookup("kernel");
     llvm::LLVMContext llvmContext;
     auto llvmModule = translateToLlvm(*module, variant, llvmContext);
+    if (succeeded(llvmModule) && variant.blocking.tiles && !hasTiles(variant))
+      emulateTiles(**llvmModule);
     if (failed(llvmModule) || failed(optimizeLlvm(**llvmModule, variant))) {
       ADD_FAILURE() << "no LLVM IR";
       return;

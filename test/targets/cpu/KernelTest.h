@@ -42,7 +42,8 @@ inline auto allVariants(int cases, bool integers = false, bool halves = false) {
   std::vector<std::tuple<int, int>> tests;
   for (int number = 0; number < int(getVariants().size()); ++number) {
     const Variant &variant = getVariants()[number].blocking;
-    if ((variant.dotProducts && !integers) || (variant.halfProducts && !halves))
+    if ((variant.dotProducts || variant.halfProducts) &&
+        !(variant.dotProducts && integers) && !(variant.halfProducts && halves))
       continue;
     bool thinned =
         variant.architecture == Architecture::Aarch64 && cases > many;

@@ -53,6 +53,14 @@ const std::vector<LinearCase> roundedCases = [] {
     add({getBuiltin("q8_0"), 16, 67, tokens, true, "none", "none"},
         "int8_token");
   }
+  // Columns that matrix registers take, of runs of 16, 32 and 256.
+  for (int64_t tokens : {9, 15, 16, 17, 24, 31}) {
+    add({getBuiltin("q4_0"), 33, 128, tokens, true, "none", "none", 2}, "int8");
+    add({getBuiltin("q6_k"), 40, 512, tokens, true, "none", "gated_gelu", 2},
+        "int8");
+    add({getBuiltin("int8_channel"), 35, 256, tokens, true, "none", "none"},
+        "int8_token");
+  }
   // Several panels, and several parts of the columns with a rest.
   add({getBuiltin("q4_k"), 49, 4400, 131, true, "none", "none"}, "int8");
   add({getBuiltin("q6_k"), 35, 1024, 121, true, "none", "none"}, "int8_token");
@@ -102,6 +110,10 @@ const std::vector<LinearCase> halfCases = [] {
   }
   for (int64_t tokens : {1, 4, 11, 25})
     add({plain, 49, 99, tokens, tokens > 1, "none", "none", 2});
+  for (int64_t tokens : {8, 9, 15, 16, 17, 33}) {
+    add({plain, 49, 96, tokens, true, "none", "none", 2});
+    add({plain, 40, 64, tokens, true, "none", "gated_gelu", 2});
+  }
   return cases;
 }();
 
