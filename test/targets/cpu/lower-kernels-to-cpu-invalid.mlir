@@ -1,6 +1,6 @@
 // RUN: lapidary-opt %s --lap-lower-kernels-to-cpu -verify-diagnostics -split-input-file
 // RUN: not lapidary-opt %s --lap-lower-kernels-to-cpu=variant=avx1024 2>&1 | FileCheck %s
-// CHECK: error: unknown variant 'avx1024', expected bf16, vnni, avx512, avx2, i8mm, dotprod or neon
+// CHECK: error: unknown variant 'avx1024', expected amx, bf16, vnni, avx512, avx2, i8mm, dotprod or neon
 
 // A model level op that no pass fused has no kernel.
 lap.kernel @gelu(%x: memref<?x64xf32>, %out: memref<?x64xf32>) {
