@@ -31,7 +31,7 @@ def sends_and_streams(page, mock):
     expect(page.run("return $('status').textContent"), "Answer complete")
     expect(page.run("return document.querySelector('.assistant').getAttribute('aria-busy')"), "false")
     stats = page.text(".assistant .stats")
-    for part in ("3 tokens", "12.5 tokens/s", "20 of prompt, 7 known", "s to the first"):
+    for part in ("3 tokens", "12.5 tokens/s", "20 prompt tokens, 7 known", "s to the first"):
         assert part in stats, stats
     request = mock.requests[-1]
     expect(request["messages"], [{"role": "user", "content": "Hi there"}])

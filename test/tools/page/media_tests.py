@@ -41,6 +41,12 @@ def images(page, mock):
     page.click("nav .open")
     expect(page.run("return [...document.querySelectorAll('.gone')].map((e) => e.textContent)")[0],
            "Image dropped.png: not kept, the model no longer has it")
+    # What is still being read is waited for.
+    page.click("#new")
+    drop(page, "slow.gif", "image/gif", GIF)
+    page.run("$('prompt').value = 'Quick'; send()")
+    idle(page)
+    expect([part["type"] for part in mock.requests[-1]["messages"][0]["content"]], ["image_url", "text"])
     drop(page, "notes.txt", "text/plain", b"x")
     time.sleep(0.2)
     assert "no image" in page.alert()

@@ -2,13 +2,10 @@
 
     page.py [--report FILE.json] [--shot FILE.png] [--only WORD] [LAPIDARY BUNDLE]
 
-With LAPIDARY and BUNDLE one more test talks to a real server. The report is a list of {name, ok, message}.
+With LAPIDARY and BUNDLE, the tiny checkpoint's, one more test talks to a real server; --shot makes a picture of it. The report is a list of {name, ok, message}.
 """
 
-import base64
 import json
-import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -18,41 +15,9 @@ import chat_tests  # noqa: F401
 import content_tests  # noqa: F401
 import media_tests  # noqa: F401
 import mockserver
+import realserver
 import webdriver
-from support import PAGE, TESTS, content, expect, fresh, idle, send
-
-
-def freePort():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def real_server(page, lapidary, bundle):
-    port = freePort()
-    server = subprocess.Popen([lapidary, "serve", bundle, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        page.open(f"http://127.0.0.1:{port}/")
-        page.run("localStorage.clear()")
-        page.reload()
-        page.wait("return document.querySelector('#model').textContent !== ''")
-        page.click("#open-settings")
-        page.type("[name=temperature]", "0")
-        page.click("#settings .main")
-        send(page, "What is 7 + 12?")
-        idle(page)
-        expect(content(page), "19")
-        assert "tokens/s" in page.text(".assistant .stats")
-        expect([entry for entry in page.console() if entry["level"] == "SEVERE"], [], "the console")
-    finally:
-        server.terminate()
-        server.wait(20)
+from support import PAGE, TESTS, expect, fresh
 
 
 def main():
@@ -85,10 +50,7 @@ def main():
             if options.get("--only", "") in function.__name__:
                 run(function.__name__, lambda: one(function))
         if arguments:
-            run("real_server", lambda: real_server(page, *arguments))
-            if "--shot" in options:
-                with open(options["--shot"], "wb") as file:
-                    file.write(base64.b64decode(page.screenshot()))
+            run("real_server", lambda: realserver.check(page, *arguments, options.get("--shot")))
     finally:
         page.close()
         mock.close()
