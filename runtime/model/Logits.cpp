@@ -44,10 +44,17 @@ Status checkFinite(std::span<const float> logits) {
   if (logits.empty())
     return invalidArgument("there are no logits to choose from");
   // A sum keeps any NaN or infinity and lets the common case run without
-  // branches.
-  float zero = 0;
-  for (float logit : logits)
+  // branches; several sums do not wait for each other.
+  constexpr size_t lanes = 16;
+  float sums[lanes] = {}, zero = 0;
+  size_t whole = logits.size() / lanes * lanes;
+  for (size_t first = 0; first < whole; first += lanes)
+    for (size_t lane = 0; lane < lanes; ++lane)
+      sums[lane] += logits[first + lane] * 0.0f;
+  for (float logit : logits.subspan(whole))
     zero += logit * 0.0f;
+  for (float sum : sums)
+    zero += sum;
   if (zero == 0)
     return {};
   for (size_t id = 0; id < logits.size(); ++id)
@@ -69,18 +76,16 @@ void selectBest(std::span<const float> logits, std::span<const uint32_t> bits,
   // later by its id and does not pass either.
   const size_t most = 4 * count;
   float bar = -std::numeric_limits<float>::infinity();
-  for (size_t id = 0; id < logits.size(); ++id) {
-    if (!(logits[id] > bar) ||
-        (!bits.empty() && !(bits[id / 32] >> (id % 32) & 1)))
-      continue;
-    best.push_back({logits[id], static_cast<int32_t>(id), 0});
+  forEachAbove(logits, bits, bar, [&](int32_t id) {
+    best.push_back({logits[id], id, 0});
     if (best.size() == most) {
       std::nth_element(best.begin(), best.begin() + (count - 1), best.end(),
                        isBetter);
       best.resize(count);
       bar = best.back().logit;
     }
-  }
+    return bar;
+  });
   if (best.size() > count) {
     std::nth_element(best.begin(), best.begin() + (count - 1), best.end(),
                      isBetter);

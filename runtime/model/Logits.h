@@ -4,6 +4,7 @@
 
 #include "runtime/core/Status.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -39,6 +40,29 @@ struct Candidate {
 inline bool isBetter(const Candidate &left, const Candidate &right) {
   return left.logit > right.logit ||
          (left.logit == right.logit && left.id < right.id);
+}
+
+/// Calls `take` for the tokens above a bar in the order of their ids; it gives
+/// the new bar, which only rises. Few pass it, so that 32 tokens are looked at
+/// at once. Without bits every token counts.
+template <typename Take>
+void forEachAbove(std::span<const float> logits, std::span<const uint32_t> bits,
+                  float bar, const Take &take) {
+  for (size_t first = 0; first < logits.size(); first += 32) {
+    const size_t count = std::min<size_t>(32, logits.size() - first);
+    uint32_t any = 0;
+    if (count == 32)
+      for (size_t lane = 0; lane < 32; ++lane)
+        any |= static_cast<uint32_t>(logits[first + lane] > bar);
+    else
+      any = 1;
+    if (any == 0)
+      continue;
+    const uint32_t word = bits.empty() ? ~uint32_t(0) : bits[first / 32];
+    for (size_t lane = 0; lane < count; ++lane)
+      if (logits[first + lane] > bar && (word >> lane & 1))
+        bar = take(static_cast<int32_t>(first + lane));
+  }
 }
 
 /// The best `count` of the tokens whose bit is set, in no order; 0 and where

@@ -41,15 +41,12 @@ Status checkOptions(const SamplerOptions &options) {
 }
 
 int32_t greedy(std::span<const float> logits, std::span<const uint32_t> bits) {
-  const auto count = static_cast<int32_t>(logits.size());
   int32_t best = -1;
-  for (int32_t first = 0; first < count; first += 32) {
-    const uint32_t word = bits[first / 32];
-    const int32_t end = std::min(first + 32, count);
-    for (int32_t id = first; id < end; ++id)
-      if ((best < 0 || logits[id] > logits[best]) && word >> (id - first) & 1)
-        best = id;
-  }
+  float bar = -std::numeric_limits<float>::infinity();
+  forEachAbove(logits, bits, bar, [&](int32_t id) {
+    best = id;
+    return logits[id];
+  });
   return best;
 }
 
@@ -168,7 +165,9 @@ void Sampler::keepFirst(const Compare &compare, uint64_t wanted) {
        look *= 4) {
     const auto first = candidates.begin();
     const size_t end = std::min(look, candidates.size());
-    std::partial_sort(first + sorted, first + end, candidates.end(), compare);
+    if (end < candidates.size())
+      std::nth_element(first + sorted, first + end, candidates.end(), compare);
+    std::sort(first + sorted, first + end, compare);
     for (sorted = end; count < sorted && !enough(); ++count)
       sum += candidates[count].weight;
   }
