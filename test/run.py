@@ -1,6 +1,6 @@
 """Runs the suites of a finished build and adds them up; `scripts/test` builds and then calls this.
 
-    python3 test/run.py [SUITE...]      suites: unit sanitized lit check fuzz (all of them unless named)
+    python3 test/run.py [SUITE...]      suites: unit sanitized lit page check fuzz (all of them unless named)
 
 Each runner's own machine-readable output is counted, and a runner that dies, runs out of time or runs no test at all
 counts as a failure. The last line of the output is `N passed, N failed`; the exit code is 0 when nothing failed.
@@ -119,6 +119,29 @@ def lit():
     return [tally.finish(code)]
 
 
+def page():
+    """The page in a browser, against a server that the tests play and, where the build has one, against the real one."""
+    report = RESULTS / "page.json"
+    report.unlink(missing_ok=True)
+    tally = Tally("page")
+    for program in ("chromium", "chromedriver"):
+        if not shutil.which(program):
+            return [Tally("page", failed=1, notes=[f"page: {program} is not installed; run scripts/setup"])]
+    real = [BUILD / "bin/lapidary", BUILD / "test/tiny-bf16.lap"]
+    if "\n  serve" not in subprocess.run([real[0], "--help"], capture_output=True, text=True).stdout:
+        tally.skipped += 1
+        tally.notes.append("page: skipped real_server: this build has no lapidary serve")
+        real = []
+    code = execute([sys.executable, ROOT / "test/tools/page/page.py", "--report", report, *real], 600)
+    if report.exists():
+        for entry in json.loads(report.read_text()):
+            tally.passed += entry["ok"]
+            tally.failed += not entry["ok"]
+            if not entry["ok"]:
+                tally.notes.append(f"page: {entry['name']}: {entry['message']}")
+    return [tally.finish(code)]
+
+
 def check():
     report = RESULTS / "check.json"
     report.unlink(missing_ok=True)
@@ -167,7 +190,7 @@ def fuzz():
     return [total.finish(0)]
 
 
-SUITES = {"unit": unit, "sanitized": sanitized, "lit": lit, "check": check, "fuzz": fuzz}
+SUITES = {"unit": unit, "sanitized": sanitized, "lit": lit, "page": page, "check": check, "fuzz": fuzz}
 
 
 def main():
@@ -178,7 +201,7 @@ def main():
         return 2
     RESULTS.mkdir(parents=True, exist_ok=True)
     tallies = []
-    if {"unit", "lit"} & set(names):
+    if {"unit", "lit", "page"} & set(names):
         # Bundles that several suites run; compiling them is part of what is tested.
         if execute(["cmake", "--build", BUILD, "--target", "test-bundles"], 1800) != 0:
             tallies.append(Tally("test-bundles", failed=1, notes=["test-bundles: compiling test/models/tiny failed"]))
