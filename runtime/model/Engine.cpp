@@ -43,6 +43,12 @@ Status Engine::allocate() {
       ReservedMemory::reserve(chunk * row, "a step's hidden states"));
   logitsBuffer = LAPIDARY_TRY(ReservedMemory::reserve(
       logitsRow * static_cast<uint64_t>(plan.logitRows), "logits"));
+  const auto most =
+      static_cast<uint64_t>(maxTokens(runner->target(), "draft"));
+  if (const schema::Assistant *assistant = model.assistant())
+    clusterBuffer = LAPIDARY_TRY(ReservedMemory::reserve(
+        most * static_cast<uint64_t>(assistant->clusters()) * sizeof(float),
+        "a draft's clusters"));
   return {};
 }
 
@@ -79,7 +85,21 @@ void Engine::bind() {
   if (findEntry(runner->target(), "extend"))
     extendEntry = bindPrefill("extend");
   decodeEntry = bindEntry("decode", {{"tokens", tokenBuffer.data()},
-                                     {"logits", logitsBuffer.data()}});
+                                     {"logits", logitsBuffer.data()},
+                                     {"hidden", hiddenBuffer.data()}});
+  auto bindDraft = [&](std::string_view name, const ReservedMemory &from,
+                       const ReservedMemory &to) {
+    return bindEntry(name, {{"tokens", tokenBuffer.data()},
+                            {"hidden", from.data()},
+                            {"next_hidden", to.data()},
+                            {"logits", logitsBuffer.data()},
+                            {"clusters", clusterBuffer.data()}});
+  };
+  if (file->program().model()->assistant()) {
+    draftEntry = bindDraft("draft", mediaBuffer, hiddenBuffer);
+    draftOddEntry = bindDraft("draft_next", hiddenBuffer, mediaBuffer);
+    draftEvenEntry = bindDraft("draft_next", mediaBuffer, hiddenBuffer);
+  }
   logitsEntry = bindEntry("logits", {});
   for (const schema::Binding *binding :
        *runner->target().entries()->Get(prefillEntry.index)->inputs())
@@ -270,6 +290,9 @@ Status Engine::runDecode(Work &work) {
   work.logits = {logitsBuffer.as<float>(),
                  static_cast<size_t>(file->program().model()->vocabulary())};
   work.hidden = {};
+  if (hasCompanion())
+    work.hidden = {hiddenBuffer.as<float>(),
+                   static_cast<size_t>(file->program().model()->hidden())};
   return {};
 }
 
