@@ -31,8 +31,7 @@ public:
   LogicalResult matchAndRewrite(ConcatOp op,
                                 PatternRewriter &rewriter) const override {
     auto norm = op.getRhs().getDefiningOp<RmsNormOp>();
-    int64_t width =
-        cast<RankedTensorType>(op.getRhs().getType()).getDimSize(1);
+    int64_t width = cast<RankedTensorType>(op.getRhs().getType()).getDimSize(1);
     if (op.getNorm() || !norm || !norm.getWeight() ||
         static_cast<int64_t>(norm.getGroup()) != width)
       return rewriter.notifyMatchFailure(

@@ -12,8 +12,8 @@ using namespace mlir::lap;
 
 bool mlir::lap::isKernelLevel(Operation *op) {
   return isa<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, RopeQueryOp,
-             AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp, ResidualNormOp,
-             PatchEmbeddingOp>(op);
+             AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp,
+             ResidualNormOp, PatchEmbeddingOp>(op);
 }
 
 static ArrayRef<int64_t> getShape(Value value) {
@@ -119,7 +119,8 @@ std::string mlir::lap::getKernelName(Operation *op) {
   llvm::TypeSwitch<Operation *>(op)
       .Case<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, RopeQueryOp,
             AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp,
-            ResidualNormOp, PatchEmbeddingOp>([&](auto kernel) { print(os, kernel); });
+            ResidualNormOp, PatchEmbeddingOp>(
+          [&](auto kernel) { print(os, kernel); });
   int64_t tokens = getShape(op->getResult(0))[0];
   if (ShapedType::isDynamic(tokens))
     os << "_tn";

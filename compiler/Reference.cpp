@@ -147,7 +147,8 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(Operation *op) {
   return llvm::TypeSwitch<Operation *, TensorResult>(op)
       .Case<EmbeddingOp, ScatterEmbeddingsOp, RmsNormOp, LayerNormOp, LinearOp,
             RopeOp, AttentionOp, GeluOp, AddOp, MultiplyOp, ConcatOp, ScaleOp,
-            SoftcapOp, PositionEmbeddingOp>([&](auto known) { return compute(known); })
+            SoftcapOp, PositionEmbeddingOp>(
+          [&](auto known) { return compute(known); })
       .Default([](Operation *unknown) {
         return unknown->emitOpError(
             "is not a model level op on unquantized weights");

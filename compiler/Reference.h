@@ -39,8 +39,8 @@ public:
 
   /// Runs a function on inputs by their `lap.name`. `past` is the value of its
   /// argument of that name: the positions that earlier runs put into the
-  /// caches; what lies behind is forgotten. Gives the first result. On failure the error has been
-  /// reported.
+  /// caches; what lies behind is forgotten. Gives the first result. On failure
+  /// the error has been reported.
   FailureOr<ReferenceTensor> run(StringRef function, const Inputs &inputs,
                                  int64_t past = 0);
   /// The same; gives all results of the function.

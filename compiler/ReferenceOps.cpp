@@ -309,8 +309,8 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(ConcatOp op) {
     for (const ReferenceTensor *part : {&lhs, &rhs})
       values.insert(values.end(), part->values.begin() + t * part->shape[1],
                     part->values.begin() + (t + 1) * part->shape[1]);
-  return ReferenceTensor::ofValues(
-      {lhs.shape[0], lhs.shape[1] + rhs.shape[1]}, std::move(values));
+  return ReferenceTensor::ofValues({lhs.shape[0], lhs.shape[1] + rhs.shape[1]},
+                                   std::move(values));
 }
 
 FailureOr<ReferenceTensor> ReferenceInterpreter::compute(ScaleOp op) {

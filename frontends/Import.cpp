@@ -15,9 +15,9 @@ using namespace mlir::lap;
 /// Far above any tokenizer.json: that of 262144 tokens has 32 MB.
 static constexpr uint64_t maxTokenizerBytes = uint64_t(256) << 20;
 
-FailureOr<ImportedModel>
-mlir::lap::importModel(MLIRContext *context, StringRef path, StringRef media,
-                       StringRef assistant) {
+FailureOr<ImportedModel> mlir::lap::importModel(MLIRContext *context,
+                                                StringRef path, StringRef media,
+                                                StringRef assistant) {
   if (lapidary::isGgufFile(path.str()))
     return importGguf(context, path, media, assistant);
   if (llvm::sys::fs::is_regular_file(path))

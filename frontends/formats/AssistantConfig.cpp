@@ -33,8 +33,9 @@ Status checkSharing(const std::string &origin, const TextConfig &own,
         origin + ": text_config: layer " + std::to_string(index) + ": ";
     size_t shared = findSharedLayer(model, layer.kind);
     if (shared == model.layers.size())
-      return invalidData(where + "layer_types: expected a kind of layer that "
-                                 "the model has, found " +
+      return invalidData(where +
+                         "layer_types: expected a kind of layer that "
+                         "the model has, found " +
                          (sliding ? "sliding_attention" : "full_attention"));
     const LayerConfig &source = model.layers[shared];
     if (layer.headDim != source.headDim)
@@ -50,8 +51,8 @@ Status checkSharing(const std::string &origin, const TextConfig &own,
                         "that of the model", model.window, own.window);
     const RopeConfig &rope = sliding ? own.slidingRope : own.fullRope,
                      &other = sliding ? model.slidingRope : model.fullRope;
-    if (rope.theta != other.theta || rope.rotatedPairs(layer.headDim) !=
-                                         other.rotatedPairs(layer.headDim))
+    if (rope.theta != other.theta ||
+        rope.rotatedPairs(layer.headDim) != other.rotatedPairs(layer.headDim))
       return invalidData(
           origin + ": text_config.rope_parameters." +
           (sliding ? "sliding_attention" : "full_attention") +
@@ -78,18 +79,33 @@ Result<AssistantConfig> parseAssistantConfig(const std::string &folder,
   LAPIDARY_TRY(fields.expect("model_type", {"gemma4_unified_assistant"}));
   if (!fields.get("model_type"))
     return fields.wrong("model_type", "\"gemma4_unified_assistant\"", nullptr);
-  LAPIDARY_TRY(
-      fields.expect("architectures",
-                    {json::array({"Gemma4UnifiedAssistantForCausalLM"})}));
+  LAPIDARY_TRY(fields.expect(
+      "architectures", {json::array({"Gemma4UnifiedAssistantForCausalLM"})}));
   LAPIDARY_TRY(fields.expect("tie_word_embeddings", {true}));
-  fields.ignore({"dtype", "torch_dtype", "transformers_version",
-                 "initializer_range", "return_dict", "output_attentions",
-                 "output_hidden_states", "id2label", "label2id",
-                 "is_encoder_decoder", "problem_type", "_name_or_path",
-                 "chunk_size_feed_forward", "use_cache", "bos_token_id",
-                 "eos_token_id", "pad_token_id", "image_token_id",
-                 "video_token_id", "audio_token_id", "boi_token_id",
-                 "eoi_token_id", "boa_token_id", "eoa_token_id",
+  fields.ignore({"dtype",
+                 "torch_dtype",
+                 "transformers_version",
+                 "initializer_range",
+                 "return_dict",
+                 "output_attentions",
+                 "output_hidden_states",
+                 "id2label",
+                 "label2id",
+                 "is_encoder_decoder",
+                 "problem_type",
+                 "_name_or_path",
+                 "chunk_size_feed_forward",
+                 "use_cache",
+                 "bos_token_id",
+                 "eos_token_id",
+                 "pad_token_id",
+                 "image_token_id",
+                 "video_token_id",
+                 "audio_token_id",
+                 "boi_token_id",
+                 "eoi_token_id",
+                 "boa_token_id",
+                 "eoa_token_id",
                  "eoa_token_index"});
 
   AssistantConfig config;
@@ -98,8 +114,7 @@ Result<AssistantConfig> parseAssistantConfig(const std::string &folder,
   if (width != model.text.hidden)
     return wrongField(fields.where("backbone_hidden_size"),
                       "the model's hidden_size", model.text.hidden, width);
-  bool clustered =
-      LAPIDARY_TRY(fields.flag("use_ordered_embeddings", false));
+  bool clustered = LAPIDARY_TRY(fields.flag("use_ordered_embeddings", false));
   int64_t clusters =
       LAPIDARY_TRY(fields.integer("num_centroids", 2048, 1, maxClusters));
   int64_t top = LAPIDARY_TRY(
@@ -128,9 +143,8 @@ Result<AssistantConfig> parseAssistantConfig(const std::string &folder,
   config.text = std::move(parsed.text);
 
   if (config.text.vocabulary != model.text.vocabulary)
-    return wrongField(origin + ": text_config.vocab_size",
-                      "that of the model", model.text.vocabulary,
-                      config.text.vocabulary);
+    return wrongField(origin + ": text_config.vocab_size", "that of the model",
+                      model.text.vocabulary, config.text.vocabulary);
   LAPIDARY_TRY(checkSharing(origin, config.text, model.text));
   if (clustered) {
     if (config.text.vocabulary % clusters)
@@ -161,11 +175,10 @@ Status readTokenOrder(const Checkpoint &checkpoint, AssistantConfig &config) {
       std::string(assistantPrefix) + "masked_embedding.token_ordering";
   auto count = static_cast<size_t>(config.text.vocabulary);
   const TensorInfo *tensor = checkpoint.find(name);
-  bool fits = tensor && tensor->encoding.empty() &&
-              (tensor->type == ElementType::I64 ||
-               tensor->type == ElementType::I32) &&
-              tensor->shape ==
-                  std::vector<int64_t>{static_cast<int64_t>(count)};
+  bool fits =
+      tensor && tensor->encoding.empty() &&
+      (tensor->type == ElementType::I64 || tensor->type == ElementType::I32) &&
+      tensor->shape == std::vector<int64_t>{static_cast<int64_t>(count)};
   if (!fits)
     return invalidData(checkpoint.folder() + ": tensor " + name +
                        ": expected I64 or I32 [" + std::to_string(count) +

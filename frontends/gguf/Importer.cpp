@@ -7,9 +7,9 @@
 using namespace mlir;
 using namespace mlir::lap;
 
-FailureOr<ImportedModel>
-mlir::lap::importGguf(MLIRContext *context, StringRef text, StringRef media,
-                      StringRef assistant) {
+FailureOr<ImportedModel> mlir::lap::importGguf(MLIRContext *context,
+                                               StringRef text, StringRef media,
+                                               StringRef assistant) {
   auto location = UnknownLoc::get(context);
   auto checkpoint = lapidary::Checkpoint::openGguf(text.str(), media.str());
   if (!checkpoint.ok())

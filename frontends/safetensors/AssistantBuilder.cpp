@@ -39,12 +39,12 @@ void ModelBuilder::buildDraft(StringRef name, bool first) {
   if (first)
     hidden = rmsNorm(hidden, {"model.language_model.norm.weight"}, text.hidden,
                      text.eps);
-  Value input = ConcatOp::create(
-      builder, tensor({dynamic, 2 * text.hidden}, f32), token, hidden, Value(),
-      APFloat(0.0f));
+  Value input =
+      ConcatOp::create(builder, tensor({dynamic, 2 * text.hidden}, f32), token,
+                       hidden, Value(), APFloat(0.0f));
 
-  Decoder model = std::exchange(
-      decoder, Decoder{ofAssistant("model."), &assistant.text});
+  Decoder model =
+      std::exchange(decoder, Decoder{ofAssistant("model."), &assistant.text});
   Value state = linear(input, {ofAssistant("pre_projection.weight")},
                        assistant.text.hidden);
   state = layers(state, {function.getArgument(2), {}});

@@ -22,9 +22,10 @@ static lapidary::Status addAssistant(const std::string &folder,
   return lapidary::readTokenOrder(checkpoint, *config.assistant);
 }
 
-FailureOr<ImportedModel>
-mlir::lap::buildModel(MLIRContext *context, lapidary::ModelConfig config,
-                      lapidary::Checkpoint checkpoint, StringRef assistant) {
+FailureOr<ImportedModel> mlir::lap::buildModel(MLIRContext *context,
+                                               lapidary::ModelConfig config,
+                                               lapidary::Checkpoint checkpoint,
+                                               StringRef assistant) {
   context->loadDialect<LapDialect, arith::ArithDialect, func::FuncDialect,
                        math::MathDialect>();
   auto location = UnknownLoc::get(context);

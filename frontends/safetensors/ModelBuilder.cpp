@@ -123,10 +123,9 @@ void ModelBuilder::buildDecode() {
 
 void ModelBuilder::buildLogits() {
   Type f32 = builder.getF32Type();
-  func::FuncOp function =
-      begin("logits", {{"hidden", tensor({dynamic, text.hidden}, f32)}},
-            {{"logits", tensor({dynamic, text.vocabulary}, f32)}},
-            logitsTokens);
+  func::FuncOp function = begin(
+      "logits", {{"hidden", tensor({dynamic, text.hidden}, f32)}},
+      {{"logits", tensor({dynamic, text.vocabulary}, f32)}}, logitsTokens);
   end(head(function.getArgument(0)));
 }
 
@@ -167,9 +166,8 @@ Value ModelBuilder::layer(size_t index, Value hidden, const Step &step) {
                    decoder.text->hidden, decoder.text->eps);
   };
   Value input = norm(hidden, "input_layernorm");
-  Value attended = decoder.text == &text
-                       ? attention(index, input, step)
-                       : sharedAttention(index, input, step);
+  Value attended = decoder.text == &text ? attention(index, input, step)
+                                         : sharedAttention(index, input, step);
   hidden = AddOp::create(builder, hidden.getType(), hidden,
                          norm(attended, "post_attention_layernorm"));
   Value fed = feedForward(index, norm(hidden, "pre_feedforward_layernorm"));

@@ -353,7 +353,8 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
     bool found = false;
     for (const KnownBinding &candidate : known) {
       if (candidate.entry != entryName || candidate.output != outputs ||
-          !isPart(candidate) || candidate.name != binding->name()->string_view())
+          !isPart(candidate) ||
+          candidate.name != binding->name()->string_view())
         continue;
       found = true;
       ++matched;

@@ -15,6 +15,8 @@
 
 namespace lapidary {
 
+class Speculation;
+
 /// What one sequence does in a step.
 struct Work {
   Sequence *sequence = nullptr;
@@ -53,6 +55,7 @@ struct Draft {
 /// alive.
 class Engine {
 public:
+  ~Engine();
   /// Refuses with OutOfMemory and the sheet's figures what will not fit in the
   /// machine's memory.
   static Result<std::unique_ptr<Engine>>
@@ -85,6 +88,9 @@ public:
   Result<std::span<const float>> draftLogits(const Sequence &sequence,
                                              std::span<const float> hidden,
                                              std::span<const int32_t> tokens);
+
+  /// What is known of drafts and the time that steps take.
+  Speculation &speculation() { return *speculationState; }
 
   /// Rows of hidden states to logits f32[T, vocabulary]. The rows may be copies
   /// that were taken from an earlier step; no sequence moves.
@@ -126,8 +132,7 @@ private:
     std::vector<const void *> inputs;
     std::vector<void *> outputs;
   };
-  explicit Engine(MemoryPlan sheet)
-      : plan(std::move(sheet)), snapshots(plan.snapshots) {}
+  explicit Engine(MemoryPlan sheet);
   Status allocate();
   void bind();
   Entry bindEntry(
@@ -170,6 +175,7 @@ private:
   ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
       hiddenBuffer, logitsBuffer, clusterBuffer;
   std::vector<Step> steps;
+  std::unique_ptr<Speculation> speculationState;
   int32_t liveSequences = 0;
   bool takesMedia = false;
   bool weightsVerified = false;

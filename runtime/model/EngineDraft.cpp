@@ -28,7 +28,8 @@ size_t findLargest(std::span<const float> values) {
     largest = std::max(largest, values[at]);
   auto found = std::ranges::find(values, largest);
   // NaN is equal to nothing.
-  return found == values.end() ? 0 : static_cast<size_t>(found - values.begin());
+  return found == values.end() ? 0
+                               : static_cast<size_t>(found - values.begin());
 }
 
 } // namespace
@@ -48,9 +49,9 @@ int32_t Engine::draftedToken(int64_t row) {
   const schema::Model &model = *file->program().model();
   const schema::Assistant &assistant = *model.assistant();
   const auto vocabulary = static_cast<size_t>(model.vocabulary());
-  std::span<const float> logits(
-      logitsBuffer.as<float>() + static_cast<size_t>(row) * vocabulary,
-      vocabulary);
+  std::span<const float> logits(logitsBuffer.as<float>() +
+                                    static_cast<size_t>(row) * vocabulary,
+                                vocabulary);
   const auto clusters = static_cast<size_t>(assistant.clusters());
   if (clusters == 0)
     return static_cast<int32_t>(findLargest(logits));
@@ -144,9 +145,9 @@ Status Engine::draft(std::span<Draft> drafts) {
     std::ranges::sort(order, [](const Draft *a, const Draft *b) {
       return a->count > b->count;
     });
-    const auto most = static_cast<size_t>(std::min(
-        {draftEntry->maxTokens, draftOddEntry->maxTokens, plan.chunk,
-         plan.logitRows}));
+    const auto most = static_cast<size_t>(
+        std::min({draftEntry->maxTokens, draftOddEntry->maxTokens, plan.chunk,
+                  plan.logitRows}));
     for (size_t begin = 0; begin < order.size(); begin += most)
       LAPIDARY_TRY(draftGroup(std::span(order).subspan(
           begin, std::min(most, order.size() - begin))));

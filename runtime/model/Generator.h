@@ -38,12 +38,21 @@ struct GenerateInput {
   bool whole = false;
 };
 
+/// GenerateOptions::draft: as many as are worth it.
+inline constexpr int32_t draftAuto = -1;
+/// Which are never more than these: steps of 8 tokens read weights once.
+inline constexpr int32_t mostAutoDrafts = 7;
+
 struct GenerateOptions {
   /// Tokens of the answer at most; 0: until the context is full.
   int64_t maxTokens = 0;
   SamplerOptions sampling;
   /// Likeliest tokens to report for each token of the answer; 0: none.
   int32_t logprobs = 0;
+  /// Tokens to guess ahead in each step, with the bundle's companion or, where
+  /// it has none, from the text so far: they change no choice, only how fast
+  /// it is made. At most SessionOptions::drafts; 0: none.
+  int32_t draft = 0;
   /// Whether the text shows special tokens, the stop token included.
   bool specialTokens = false;
   /// Gets text as it comes, whole UTF-8 characters; false stops.
@@ -68,6 +77,11 @@ struct GenerateResult {
   double embedSeconds = 0;
   double prefillSeconds = 0;
   double decodeSeconds = 0;
+  /// Steps after the prompt, tokens that were guessed in them, and those of the
+  /// guesses that were right.
+  int64_t steps = 0;
+  int64_t draftedTokens = 0;
+  int64_t acceptedTokens = 0;
 };
 
 /// Puts the prompt into the session's state and answers it. A cancellation is a

@@ -76,8 +76,7 @@ Result<SelfTestResult> runSelfTest(Session &session,
               session.bundle().program().model()->hidden())),
           drafted));
     for (uint32_t index = 0; index < test.logits()->size(); ++index) {
-      double found =
-          logits[static_cast<size_t>(test.logit_ids()->Get(index))];
+      double found = logits[static_cast<size_t>(test.logit_ids()->Get(index))];
       result.logitsError =
           worse(result.logitsError,
                 std::abs(found - double(test.logits()->Get(index))));

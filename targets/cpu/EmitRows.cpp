@@ -116,8 +116,7 @@ KernelInfo cpu::emitConcat(KernelEmitter &e, ConcatOp op) {
     });
     Value inverse;
     if (op.getNorm())
-      inverse =
-          e.inverseRms(rhs, rightAt, right, op.getEps().convertToFloat());
+      inverse = e.inverseRms(rhs, rightAt, right, op.getEps().convertToFloat());
     e.vectors(0, right, [&](Value offset, int64_t size) {
       Value x = e.load(rhs, e.add(rightAt, offset), size);
       if (inverse)

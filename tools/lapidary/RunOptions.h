@@ -29,6 +29,8 @@ struct RunOptions {
   std::optional<int32_t> topK;
   std::optional<float> topP;
   std::optional<uint64_t> seed;
+  /// N, "auto" or "off"; empty: auto where the bundle has a companion.
+  std::string draft;
   int32_t logprobs = 0;
   bool special = false;
   bool json = false;
@@ -42,6 +44,16 @@ struct RunOptions {
 
 /// How answers are chosen, and how long they may be.
 void addSamplingOptions(CLI::App &command, RunOptions &options);
+/// How many tokens are guessed ahead.
+void addDraftOption(CLI::App &command, std::string &draft);
+/// What that comes to for GenerateOptions::draft, and for the engine's room.
+int32_t chooseDraft(const std::string &draft, const schema::Model &model);
+int32_t draftRoom(const std::string &draft, const schema::Model &model);
+
+/// ", 3.1 tokens a step, 71 % of 52 drafts right", or nothing without drafts.
+std::string describeDrafts(int64_t steps, uint64_t tokens, int64_t drafted,
+                           int64_t accepted);
+
 /// What those options come to for a model; a seed is chosen where there is
 /// none.
 GenerateOptions makeGenerateOptions(const RunOptions &options,
