@@ -23,6 +23,8 @@ namespace {
 struct CacheUses {
   SmallVector<GetCacheOp> reads;
   SmallVector<RopeKvUpdateOp> updates;
+  /// Queries of entry points that only read it.
+  SmallVector<RopeQueryOp> queries;
   /// Whether an op that is neither an update nor an attention uses it.
   bool others = false;
 };
@@ -45,22 +47,40 @@ static int64_t getRotated(KvCacheType type, const CacheUses &uses) {
         !isSameValue(update.getKeyNorm(), first.getKeyNorm()) ||
         !isSameValue(update.getTable(), first.getTable()))
       return 0;
+  // Where the norm of keys is read by name, other entry points can read it too.
+  if (!uses.queries.empty() && !first.getKeyNorm().getDefiningOp<GetWeightOp>())
+    return 0;
+  for (RopeQueryOp query : uses.queries)
+    if (!isSameValue(query.getTable(), first.getTable()))
+      return 0;
   return row < type.getHeadDim() ? row / 2 : 0;
+}
+
+/// Gives a query what keys would have been multiplied with.
+static void addKeyNorm(RopeQueryOp query, Value keyNorm) {
+  OpBuilder builder(query);
+  Operation *read = builder.clone(*keyNorm.getDefiningOp());
+  query.getKeyNormMutable().assign(read->getResult(0));
 }
 
 namespace {
 
-/// Whether `user` is attention whose queries come from the update of the same
-/// cache: only they are multiplied with what shared keys lack.
+/// Whether `user` is attention whose queries were turned for the same cache:
+/// only they are multiplied with what shared keys lack.
 static bool readsOwnQueries(Operation *user) {
   auto attention = dyn_cast<AttentionOp>(user);
-  auto update = attention ? attention.getQuery().getDefiningOp<RopeKvUpdateOp>()
-                          : RopeKvUpdateOp();
-  auto cacheOf = [](Value cache) {
-    auto read = cache.getDefiningOp<GetCacheOp>();
+  if (!attention)
+    return false;
+  Value cache;
+  if (auto update = attention.getQuery().getDefiningOp<RopeKvUpdateOp>())
+    cache = update.getCache();
+  else if (auto query = attention.getQuery().getDefiningOp<RopeQueryOp>())
+    cache = query.getCache();
+  auto cacheOf = [](Value handle) {
+    auto read = handle.getDefiningOp<GetCacheOp>();
     return read ? read.getCacheAttr() : FlatSymbolRefAttr();
   };
-  return update && cacheOf(update.getCache()) == cacheOf(attention.getCache());
+  return cache && cacheOf(cache) == cacheOf(attention.getCache());
 }
 
 class AssignCachesPass
@@ -82,6 +102,8 @@ public:
       for (Operation *user : read->getUsers()) {
         if (auto update = dyn_cast<RopeKvUpdateOp>(user))
           uses.updates.push_back(update);
+        else if (auto query = dyn_cast<RopeQueryOp>(user))
+          uses.queries.push_back(query);
         else
           uses.others |= !readsOwnQueries(user);
       }
@@ -97,6 +119,9 @@ public:
       cache.setTypeAttr(TypeAttr::get(assigned));
       for (GetCacheOp read : uses.reads)
         read.getResult().setType(assigned);
+      for (RopeQueryOp query : uses.queries)
+        if (rotated > 0)
+          addKeyNorm(query, RopeKvUpdateOp(uses.updates.front()).getKeyNorm());
     }
   }
 };

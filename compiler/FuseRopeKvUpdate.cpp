@@ -1,5 +1,5 @@
 // Makes one kernel of the norms and turns of queries and keys and the update of
-// the cache.
+// the cache, and one of the norms and turns of queries without an update.
 #include "compiler/Passes.h"
 #include "compiler/Rewrites.h"
 
@@ -107,6 +107,8 @@ public:
     Value past = op.getPast();
     if (keys->rope.getPast() != past || query->rope.getPast() != past)
       return rewriter.notifyMatchFailure(op, "the positions differ");
+    if (keys->rope.getAhead() || query->rope.getAhead())
+      return rewriter.notifyMatchFailure(op, "they turn for later positions");
     if (!query->rope->hasOneUse())
       return rewriter.notifyMatchFailure(op, "the query has other uses");
 
@@ -136,12 +138,49 @@ private:
   Pass::Statistic &fused;
 };
 
+/// Matches, where nothing in the block updates %c,
+///   %qr = lap.rope (lap.rms_norm %q, %wq), %table, %past
+///   %a = lap.attention %c, %qr, %past
+/// and leaves
+///   %qr = lap.rope_query %c, %q, %wq, %table, %past
+///   %a = lap.attention %c, %qr, %past
+class FuseQuery : public OpRewritePattern<AttentionOp> {
+public:
+  FuseQuery(MLIRContext *context, Pass::Statistic &queries)
+      : OpRewritePattern(context), queries(queries) {}
+
+  LogicalResult matchAndRewrite(AttentionOp op,
+                                PatternRewriter &rewriter) const override {
+    for (auto update : op->getBlock()->getOps<KvUpdateOp>())
+      if (isSameValue(update.getCache(), op.getCache()))
+        return rewriter.notifyMatchFailure(op, "an update turns its query");
+    FailureOr<TurnedValue> query =
+        getTurned(op.getQuery(), op.getCache().getType().getHeadDim());
+    if (failed(query) || !query->rope->hasOneUse())
+      return rewriter.notifyMatchFailure(
+          op, "the query is not the rope, for it alone, of a weighted norm");
+    RopeOp rope = query->rope;
+    // The cache may be read behind the turn.
+    rewriter.setInsertionPoint(op);
+    rewriter.replaceOpWithNewOp<RopeQueryOp>(
+        rope, rope.getType(), op.getCache(), query->norm.getInput(),
+        query->norm.getWeight(), rope.getTable(), rope.getPast(), Value(),
+        query->norm.getEpsAttr(), rope.getAheadAttr());
+    ++queries;
+    return success();
+  }
+
+private:
+  Pass::Statistic &queries;
+};
+
 class FuseRopeKvUpdatePass
     : public lap::impl::FuseRopeKvUpdatePassBase<FuseRopeKvUpdatePass> {
 public:
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     patterns.add<FuseUpdate>(&getContext(), fused);
+    patterns.add<FuseQuery>(&getContext(), queries);
     if (failed(applyFusions(getOperation(), std::move(patterns))))
       signalPassFailure();
   }

@@ -11,9 +11,9 @@ using namespace mlir;
 using namespace mlir::lap;
 
 bool mlir::lap::isKernelLevel(Operation *op) {
-  return isa<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
-             PartialAttentionOp, MergeAttentionOp, ResidualNormOp,
-             PatchEmbeddingOp>(op);
+  return isa<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, RopeQueryOp,
+             AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp,
+             ResidualNormOp, PatchEmbeddingOp>(op);
 }
 
 static ArrayRef<int64_t> getShape(Value value) {
@@ -73,6 +73,16 @@ static void print(raw_ostream &os, RopeKvUpdateOp op) {
   printHeads(os, op.getCache().getType(), op.getQuery());
 }
 
+static void print(raw_ostream &os, RopeQueryOp op) {
+  printHeads(os, op.getCache().getType(), op.getQuery());
+}
+
+static void print(raw_ostream &os, ConcatOp op) {
+  if (op.getNorm())
+    os << "_rms";
+  os << '_' << getShape(op.getLhs())[1] << '_' << getShape(op.getRhs())[1];
+}
+
 static void print(raw_ostream &os, AttentionOp op) {
   if (op.getCache().getType().getWindow())
     os << "_window";
@@ -107,9 +117,10 @@ std::string mlir::lap::getKernelName(Operation *op) {
   llvm::raw_string_ostream os(name);
   os << op->getName().stripDialect();
   llvm::TypeSwitch<Operation *>(op)
-      .Case<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, AttentionOp,
-            PartialAttentionOp, MergeAttentionOp, ResidualNormOp,
-            PatchEmbeddingOp>([&](auto kernel) { print(os, kernel); });
+      .Case<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, RopeQueryOp,
+            AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp,
+            ResidualNormOp, PatchEmbeddingOp>(
+          [&](auto kernel) { print(os, kernel); });
   int64_t tokens = getShape(op->getResult(0))[0];
   if (ShapedType::isDynamic(tokens))
     os << "_tn";

@@ -211,9 +211,11 @@ def FuseRopeKvUpdatePass : Pass<"lap-fuse-rope-kv-update", "::mlir::ModuleOp"> {
           tensor<32xbf16>, tensor<528x32xf32>
     %a = lap.attention %c, %qr, %past : !lap.kv_cache<heads = 4, head_dim = 32, window = 0>, tensor<?x256xf32>
     ```
+    In an entry point that does not update the cache, the norm and the turn of the query become a `lap.rope_query`.
   }];
   let dependentDialects = ["::mlir::lap::LapDialect"];
-  let statistics = [Statistic<"fused", "fused", "Cache updates fused">];
+  let statistics = [Statistic<"fused", "fused", "Cache updates fused">,
+                    Statistic<"queries", "queries", "Queries without an update fused">];
 }
 
 def AssignCachesPass : Pass<"lap-assign-caches", "::mlir::ModuleOp"> {
@@ -221,7 +223,7 @@ def AssignCachesPass : Pass<"lap-assign-caches", "::mlir::ModuleOp"> {
   let description = [{
     Before: cache updates are fused. After: every `lap.kv_cache`, and every value that stands for one, has the format `format`;
     where values are the keys before their weight and only a part of each key turns, keys are stored in that part alone
-    (`rotated`), which the update's kernel and the attention's understand. Not where an op that is not fused uses the
+    (`rotated`), which the update's kernel and the attention's understand, and every `lap.rope_query` gets the weight. Not where an op that is not fused uses the
     cache, where entry points multiply keys with different weights, or where all elements or none turn.
 
     ```mlir
@@ -276,6 +278,25 @@ def FuseResidualNormPass : Pass<"lap-fuse-residual-norm", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::lap::LapDialect"];
   let statistics = [Statistic<"fused", "fused", "Residual additions fused">,
                     Statistic<"scaled", "scaled", "Layer scalars folded into them">];
+}
+
+def FuseNormConcatPass : Pass<"lap-fuse-norm-concat", "::mlir::ModuleOp"> {
+  let summary = "folds a row's norm into the kernel that puts it beside another";
+  let description = [{
+    Before: model level. After: no `lap.concat` whose second row is a weighted `lap.rms_norm` over the whole row.
+
+    ```mlir
+    %n = lap.rms_norm %b, %w {eps = 1.0e-6 : f32, group = 256 : i64} : tensor<?x256xf32>, tensor<256xbf16>
+    %r = lap.concat %a, %n : tensor<?x256xf32>, tensor<?x256xf32> -> tensor<?x512xf32>
+    ```
+    becomes
+    ```mlir
+    %r = lap.concat %a, %b norm(%w : tensor<256xbf16>) {eps = 1.0e-6 : f32}
+        : tensor<?x256xf32>, tensor<?x256xf32> -> tensor<?x512xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lap::LapDialect"];
+  let statistics = [Statistic<"fused", "fused", "Norms folded">];
 }
 
 def SetActivationsPass : Pass<"lap-set-activations", "::mlir::ModuleOp"> {
@@ -336,10 +357,10 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
 
     ```
     name      = operation { "_" variant } [ "_" scheme ] "_" shape "_" tokens [ "_" number ]
-    operation = "embed" | "pack_input" | "fused_linear" | "rope_kv_update" | "attention" | "partial_attention" | "merge_attention"
-              | "residual_norm" | "patch_embedding"
+    operation = "embed" | "pack_input" | "fused_linear" | "rope_kv_update" | "rope_query" | "attention" | "partial_attention"
+              | "merge_attention" | "residual_norm" | "concat" | "patch_embedding"
     variant   = "media"                   -- embed with media
-              | "rms" | "layer"           -- pack_input, fused_linear: its norm
+              | "rms" | "layer"           -- pack_input, fused_linear, concat: its norm
               | "f32" | "bf16" | "int8" | "int8_token"  -- pack_input: its activations
               | "gated_gelu" | "softcap"  -- fused_linear: its epilogue
               | "shared"                  -- rope_kv_update: values are the keys
@@ -350,7 +371,8 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
     scheme    = how matrices are stored: "bf16", "f16", "f32" or a scheme's name
     shape     = vocabulary "x" width              -- embed
               | rows of all weights "x" columns   -- fused_linear
-              | query heads "x" kv heads "x" head_dim  -- rope_kv_update, attention, partial_attention
+              | query heads "x" kv heads "x" head_dim  -- rope_kv_update, rope_query, attention, partial_attention
+              | left width "_" right width        -- concat
               | query heads "x" head_dim  -- merge_attention
               | width                             -- pack_input, residual_norm
               | positions "x" width               -- patch_embedding

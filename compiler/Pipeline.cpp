@@ -60,6 +60,7 @@ void mlir::lap::buildKernelPipeline(OpPassManager &manager,
   manager.addPass(createFusePatchProjectionPass());
   manager.addPass(createFuseRopeKvUpdatePass());
   manager.addPass(createFuseResidualNormPass());
+  manager.addPass(createFuseNormConcatPass());
 
   // How caches are stored, and attention divided.
   manager.addPass(createAssignCachesPass({options.kv}));

@@ -130,6 +130,12 @@ void ProgramBuilder::addModel() {
       static_cast<float>(config.sampling.temperature);
   model->sampling->top_k = config.sampling.topK;
   model->sampling->top_p = static_cast<float>(config.sampling.topP);
+  if (config.assistant) {
+    model->assistant = std::make_unique<schema::AssistantT>();
+    model->assistant->clusters = config.assistant->clusters;
+    model->assistant->top_clusters = config.assistant->topClusters;
+    model->assistant->token_order = config.assistant->tokenOrder;
+  }
   program.model = std::move(model);
 }
 

@@ -34,11 +34,20 @@ static bool fits(const ReferenceTensor &tensor, RankedTensorType type) {
 
 FailureOr<ReferenceTensor>
 ReferenceInterpreter::run(StringRef name, const Inputs &inputs, int64_t past) {
+  FailureOr<std::vector<ReferenceTensor>> results = runAll(name, inputs, past);
+  if (failed(results))
+    return failure();
+  return std::move(results->front());
+}
+
+FailureOr<std::vector<ReferenceTensor>>
+ReferenceInterpreter::runAll(StringRef name, const Inputs &inputs,
+                             int64_t past) {
   auto function = module.lookupSymbol<func::FuncOp>(name);
   if (!function || function.isExternal() || !function.getBody().hasOneBlock() ||
-      function.getNumResults() != 1)
+      function.getNumResults() == 0)
     return module.emitOpError("expected a function @")
-           << name << " of one block and one result";
+           << name << " of one block with a result";
   slots.clear();
   if (failed(bindArguments(function, inputs, past)))
     return failure();
@@ -46,11 +55,15 @@ ReferenceInterpreter::run(StringRef name, const Inputs &inputs, int64_t past) {
   llvm::DenseMap<Value, unsigned> usesLeft;
   for (Operation &op : function.getBody().front()) {
     if (auto end = dyn_cast<func::ReturnOp>(op)) {
-      Slot result = slots.lookup(end.getOperand(0));
+      std::vector<ReferenceTensor> results;
+      for (Value operand : end.getOperands()) {
+        Slot result = slots.lookup(operand);
+        if (!result.tensor)
+          return end.emitOpError("expected a tensor");
+        results.push_back(*result.tensor);
+      }
       slots.clear();
-      if (!result.tensor)
-        return end.emitOpError("expected a tensor");
-      return std::move(*result.tensor);
+      return results;
     }
     if (failed(runOp(&op)))
       return failure();
@@ -133,8 +146,9 @@ LogicalResult ReferenceInterpreter::runOp(Operation *op) {
 FailureOr<ReferenceTensor> ReferenceInterpreter::compute(Operation *op) {
   return llvm::TypeSwitch<Operation *, TensorResult>(op)
       .Case<EmbeddingOp, ScatterEmbeddingsOp, RmsNormOp, LayerNormOp, LinearOp,
-            RopeOp, AttentionOp, GeluOp, AddOp, MultiplyOp, ScaleOp, SoftcapOp,
-            PositionEmbeddingOp>([&](auto known) { return compute(known); })
+            RopeOp, AttentionOp, GeluOp, AddOp, MultiplyOp, ConcatOp, ScaleOp,
+            SoftcapOp, PositionEmbeddingOp>(
+          [&](auto known) { return compute(known); })
       .Default([](Operation *unknown) {
         return unknown->emitOpError(
             "is not a model level op on unquantized weights");

@@ -39,10 +39,13 @@ public:
 
   /// Runs a function on inputs by their `lap.name`. `past` is the value of its
   /// argument of that name: the positions that earlier runs put into the
-  /// caches; what lies behind is forgotten. On failure the error has been
-  /// reported.
+  /// caches; what lies behind is forgotten. Gives the first result. On failure
+  /// the error has been reported.
   FailureOr<ReferenceTensor> run(StringRef function, const Inputs &inputs,
                                  int64_t past = 0);
+  /// The same; gives all results of the function.
+  FailureOr<std::vector<ReferenceTensor>>
+  runAll(StringRef function, const Inputs &inputs, int64_t past = 0);
   /// Empties the caches.
   void reset() { contents.clear(); }
 
@@ -91,6 +94,7 @@ private:
   TensorResult compute(GeluOp op);
   TensorResult compute(AddOp op);
   TensorResult compute(MultiplyOp op);
+  TensorResult compute(ConcatOp op);
   TensorResult compute(ScaleOp op);
   TensorResult compute(SoftcapOp op);
   TensorResult compute(PositionEmbeddingOp op);

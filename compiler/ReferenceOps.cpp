@@ -138,7 +138,7 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(RopeOp op) {
   if (!table || table.getHeadDim() != op.getHeadDim())
     return op.emitOpError("expected a lap.rope_table of its head_dim");
   ReferenceTensor result = get(op.getInput());
-  int64_t past = slots[op.getPast()].index,
+  int64_t past = slots[op.getPast()].index + int64_t(op.getAhead()),
           positions = int64_t(table.getPositions());
   if (past > positions - result.shape[0])
     return op.emitOpError("expected positions below ")
@@ -300,6 +300,17 @@ FailureOr<ReferenceTensor> ReferenceInterpreter::compute(MultiplyOp op) {
        llvm::zip_equal(result.values, get(op.getRhs()).values))
     value *= other;
   return result;
+}
+
+FailureOr<ReferenceTensor> ReferenceInterpreter::compute(ConcatOp op) {
+  const ReferenceTensor &lhs = get(op.getLhs()), &rhs = get(op.getRhs());
+  std::vector<float> values;
+  for (int64_t t = 0; t < lhs.shape[0]; ++t)
+    for (const ReferenceTensor *part : {&lhs, &rhs})
+      values.insert(values.end(), part->values.begin() + t * part->shape[1],
+                    part->values.begin() + (t + 1) * part->shape[1]);
+  return ReferenceTensor::ofValues({lhs.shape[0], lhs.shape[1] + rhs.shape[1]},
+                                   std::move(values));
 }
 
 FailureOr<ReferenceTensor> ReferenceInterpreter::compute(ScaleOp op) {

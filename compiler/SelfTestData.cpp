@@ -12,6 +12,8 @@ namespace {
 
 /// Tokens of the text; the last ones are decoded one by one in "decode".
 constexpr int64_t textTokens = 8, decodedTokens = 2;
+/// Tokens that the companion goes on from.
+constexpr int64_t draftedTokens = 2;
 /// Soft tokens of each medium.
 constexpr int64_t mediaTokens = 2;
 /// Logits compared, spread over the vocabulary.
@@ -49,6 +51,8 @@ private:
   void addTests();
   LogicalResult embedMedia(ReferenceInterpreter &interpreter);
   FailureOr<ReferenceTensor> runSequence(ReferenceInterpreter &interpreter);
+  LogicalResult runDrafts(ReferenceInterpreter &interpreter, SelfTestData &test,
+                          std::vector<float> &logits);
   void finish(SelfTestData &test, ArrayRef<float> logits);
   /// The n-th of the texts' ids: spread over the vocabulary, no soft token.
   int32_t getToken(int64_t n) const;
@@ -65,6 +69,8 @@ private:
   /// The sequence, its media, and the row of it that each test ends with.
   std::vector<int32_t> tokens;
   std::vector<float> patches, frames, embeddings;
+  /// What the model's last layer gave for the sequence.
+  std::vector<float> hiddenStates;
   std::vector<int32_t> positions;
   std::vector<SelfTestData> tests;
   std::vector<int64_t> lastRows;
@@ -177,6 +183,7 @@ SelfTestBuilder::runSequence(ReferenceInterpreter &interpreter) {
   auto hidden = interpreter.run("prefill", inputs);
   if (failed(hidden))
     return failure();
+  hiddenStates = hidden->values;
   std::vector<float> last;
   for (int64_t at : lastRows)
     last.insert(last.end(), hidden->values.begin() + at * width,
@@ -236,6 +243,33 @@ void SelfTestBuilder::addTests() {
     addMedia("video", config.videoToken);
   if (config.audio && config.audioToken >= 0)
     addMedia("audio", config.audioToken);
+  if (config.assistant) {
+    addTest("draft");
+    for (int64_t i = 0; i < draftedTokens; ++i)
+      tests.back().drafted.push_back(getToken(tokens.size() + i));
+  }
+}
+
+/// Replaces the model's logits by the companion's.
+LogicalResult SelfTestBuilder::runDrafts(ReferenceInterpreter &interpreter,
+                                         SelfTestData &test,
+                                         std::vector<float> &logits) {
+  int64_t width = config.text.hidden, count = test.tokens.size();
+  std::vector<float> hidden(hiddenStates.begin() + (count - 1) * width,
+                            hiddenStates.begin() + count * width);
+  StringRef entry = "draft";
+  for (int32_t token : test.drafted) {
+    ReferenceInterpreter::Inputs inputs;
+    inputs["tokens"] = ReferenceTensor::ofIndices({1}, {token});
+    inputs["hidden"] = ReferenceTensor::ofValues({1, width}, hidden);
+    auto results = interpreter.runAll(entry, inputs, count - 1);
+    if (failed(results))
+      return failure();
+    hidden = (*results)[0].values;
+    logits = (*results)[1].values;
+    entry = "draft_next";
+  }
+  return success();
 }
 
 std::vector<SelfTestData> SelfTestBuilder::draft() {
@@ -261,9 +295,14 @@ SelfTestBuilder::compute(const WeightValues &weights) {
   if (failed(logits))
     return failure();
   int64_t vocabulary = config.text.vocabulary;
-  for (auto [number, test] : llvm::enumerate(tests))
-    finish(test,
-           ArrayRef(logits->values).slice(number * vocabulary, vocabulary));
+  for (auto [number, test] : llvm::enumerate(tests)) {
+    auto begin = logits->values.begin() + number * vocabulary;
+    std::vector<float> own(begin, begin + vocabulary);
+    // Only behind the last position are the caches as they were there.
+    if (!test.drafted.empty() && failed(runDrafts(interpreter, test, own)))
+      return failure();
+    finish(test, own);
+  }
   return std::move(tests);
 }
 

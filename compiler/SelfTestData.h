@@ -24,7 +24,7 @@ struct SelfTestInputs {
 std::vector<SelfTestData> draftSelfTests(const SelfTestInputs &inputs);
 
 /// Runs the model on a text, on two decode steps, and on an image, a video
-/// frame and a sound where the checkpoint takes them.
+/// frame and a sound where the checkpoint takes them, and its companion.
 FailureOr<std::vector<SelfTestData>>
 computeSelfTests(const SelfTestInputs &inputs, const WeightValues &weights);
 

@@ -15,10 +15,11 @@ using namespace mlir::lap;
 /// Far above any tokenizer.json: that of 262144 tokens has 32 MB.
 static constexpr uint64_t maxTokenizerBytes = uint64_t(256) << 20;
 
-FailureOr<ImportedModel>
-mlir::lap::importModel(MLIRContext *context, StringRef path, StringRef media) {
+FailureOr<ImportedModel> mlir::lap::importModel(MLIRContext *context,
+                                                StringRef path, StringRef media,
+                                                StringRef assistant) {
   if (lapidary::isGgufFile(path.str()))
-    return importGguf(context, path, media);
+    return importGguf(context, path, media, assistant);
   if (llvm::sys::fs::is_regular_file(path))
     return emitError(UnknownLoc::get(context))
            << path
@@ -28,7 +29,7 @@ mlir::lap::importModel(MLIRContext *context, StringRef path, StringRef media) {
     return emitError(UnknownLoc::get(context))
            << "--mmproj goes with a GGUF file, and " << path
            << " is none: a folder has its projections";
-  return importCheckpoint(context, path);
+  return importCheckpoint(context, path, assistant);
 }
 
 lapidary::Result<std::vector<uint8_t>>

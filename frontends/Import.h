@@ -9,10 +9,12 @@
 namespace mlir::lap {
 
 /// Imports a Hugging Face folder, or a GGUF file with an optional one of
-/// projections (`media`, only with a GGUF file). Errors go to the context's
+/// projections (`media`, only with a GGUF file), with the companion in the
+/// folder `assistant`, if there is one. Errors go to the context's
 /// diagnostics.
 FailureOr<ImportedModel> importModel(MLIRContext *context, StringRef path,
-                                     StringRef media = {});
+                                     StringRef media = {},
+                                     StringRef assistant = {});
 
 /// The compiled tokenizer (runtime/schema/tokenizer.fbs) that came with it.
 lapidary::Result<std::vector<uint8_t>>

@@ -21,6 +21,14 @@ if(TARGET lapidary-compile)
       DEPENDS lapidary-compile ${tiny_checkpoint} VERBATIM)
     list(APPEND bundles ${bundle})
   endforeach()
+  file(GLOB tiny_assistant CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/test/models/tiny-assistant/*)
+  set(bundle ${PROJECT_BINARY_DIR}/test/tiny-mtp.lap)
+  add_custom_command(
+    OUTPUT ${bundle}
+    COMMAND $<TARGET_FILE:lapidary-compile> ${PROJECT_SOURCE_DIR}/test/models/tiny
+            --assistant ${PROJECT_SOURCE_DIR}/test/models/tiny-assistant --activations f32 -o ${bundle}
+    DEPENDS lapidary-compile ${tiny_checkpoint} ${tiny_assistant} VERBATIM)
+  list(APPEND bundles ${bundle})
 endif()
 # Empty in a runtime-only build, which has no compiler to make them.
 add_custom_target(test-bundles DEPENDS ${bundles})

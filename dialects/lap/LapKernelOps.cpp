@@ -126,6 +126,28 @@ LogicalResult RopeKvUpdateOp::verify() {
   return success();
 }
 
+LogicalResult RopeQueryOp::verify() {
+  KvCacheType cache = getCache().getType();
+  int64_t headDim = cache.getHeadDim(), row = getWidth(getTable());
+  if (getWidth(getQuery()) % (cache.getHeads() * headDim)) // C1
+    return emitOpError("expected a query of a multiple of ")
+           << cache.getHeads() * headDim << ", found " << getWidth(getQuery());
+  if (!hasSize(getQueryNorm(), headDim) ||
+      (getKeyNorm() && !hasSize(getKeyNorm(), headDim)) || headDim % 2 ||
+      row > headDim || row % 2) // C2
+    return emitOpError("expected an even head_dim, norms of ")
+           << headDim << " elements and a table row of an even width up to it";
+  if (bool(getKeyNorm()) != (cache.getRotated() > 0) ||
+      (cache.getRotated() && 2 * cache.getRotated() != row)) // C3
+    return emitOpError("expected the norm of keys exactly where a cache stores "
+                       "them in part, as much as the table turns, for a ")
+           << cache;
+  if (getAhead() > 1) // C4
+    return emitOpError("expected ahead of 0 or 1, found ")
+           << static_cast<int64_t>(getAhead());
+  return success();
+}
+
 /// A vector of the CPU's kernels, and enough for the threads of one device.
 static constexpr int64_t maxSplits = 16;
 

@@ -132,6 +132,34 @@ def Lap_RopeKvUpdateOp : Lap_Op<"rope_kv_update", [MemoryEffects<[MemWrite<Lap_C
   let hasVerifier = 1;
 }
 
+def Lap_RopeQueryOp : Lap_Op<"rope_query", [Pure, AllTypesMatch<["query", "result"]>]> {
+  let summary = "normalizes and turns queries of a cache that others fill";
+  let description = [{
+    What `lap.rope_kv_update` does to the query, at position `past + ahead + t`; the cache is not touched, only its type
+    matters. Where the cache stores only the elements of keys that turn (`rotated`), the others of the result are multiplied
+    by `key_norm`, that of the update which fills the cache.
+
+    - (C1) the cache's heads * head_dim divides the query's width.
+    - (C2) head_dim is even, norms have head_dim elements; the table's row is at most head_dim wide and even.
+    - (C3) there is a `key_norm` exactly if the cache's `rotated` is not 0, which is then half of the table's row.
+    - (C4) `ahead` is 0 or 1.
+
+    Example:
+    ```mlir
+    %r = lap.rope_query %c, %q, %qn, %table, %past {eps = 1.0e-6 : f32, ahead = 1 : i64}
+        : !lap.kv_cache<heads = 4, head_dim = 32, window = 128>, tensor<?x256xf32>, tensor<32xbf16>, tensor<528x32xf32>
+    ```
+  }];
+  let arguments = (ins Lap_KvCacheType:$cache, Lap_Activation:$query, Lap_Vector:$query_norm, 2DTensorOf<[F32]>:$table,
+                       Index:$past, Optional<Lap_Vector>:$key_norm, F32Attr:$eps, DefaultValuedAttr<I64Attr, "0">:$ahead);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $cache `,` $query `,` $query_norm `,` $table `,` $past (`key_norm` `(` $key_norm^ `:` type($key_norm) `)`)? attr-dict
+    `:` type($cache) `,` type($query) `,` type($query_norm) `,` type($table)
+  }];
+  let hasVerifier = 1;
+}
+
 def Lap_PartialAttentionOp : Lap_Op<"partial_attention", [MemoryEffects<[MemRead<Lap_CacheResource>]>]> {
   let summary = "attention over parts of the positions";
   let description = [{

@@ -187,6 +187,22 @@ LogicalResult RopeOp::verify() {
   if (row > headDim || row % 2) // C2
     return emitOpError("expected a table row of an even width up to ")
            << headDim << ", found " << row;
+  if (getAhead() > 1) // C3
+    return emitOpError("expected ahead of 0 or 1, found ")
+           << static_cast<int64_t>(getAhead());
+  return success();
+}
+
+LogicalResult ConcatOp::verify() {
+  int64_t tokens = getTokens(getResult());
+  if (getWidth(getLhs()) + getWidth(getRhs()) != getWidth(getResult()) ||
+      getTokens(getLhs()) != tokens || getTokens(getRhs()) != tokens) // C1
+    return emitOpError("expected a result of ")
+           << getWidth(getLhs()) << " + " << getWidth(getRhs())
+           << " columns and as many tokens, found " << getResult().getType();
+  if (getNorm() && getSize(getNorm()) != getWidth(getRhs())) // C2
+    return emitOpError("expected a norm of ")
+           << getWidth(getRhs()) << " elements, found " << getSize(getNorm());
   return success();
 }
 

@@ -233,19 +233,21 @@ def Lap_RopeOp : Lap_Op<"rope", [Pure, AllTypesMatch<["input", "result"]>]> {
   let summary = "rotary position embedding";
   let description = [{
     In each head of `head_dim` elements, element `i` and `i + head_dim / 2` are a pair that turns by
-    the table's angle for position `past + t`: `[x1 cos - x2 sin, x2 cos + x1 sin]`.
+    the table's angle for position `past + ahead + t`: `[x1 cos - x2 sin, x2 cos + x1 sin]`.
 
     With an empty table row (nothing rotates) the op folds to its input.
 
     - (C1) `head_dim` divides the row and is even.
     - (C2) the table's row is 2 * rotated <= head_dim.
+    - (C3) `ahead` is 0 or 1.
 
     Example:
     ```mlir
     %r = lap.rope %x, %table, %past {head_dim = 32 : i64} : tensor<?x256xf32>, tensor<528x32xf32>
     ```
   }];
-  let arguments = (ins Lap_Activation:$input, 2DTensorOf<[F32]>:$table, Index:$past, I64Attr:$head_dim);
+  let arguments = (ins Lap_Activation:$input, 2DTensorOf<[F32]>:$table, Index:$past, I64Attr:$head_dim,
+                       DefaultValuedAttr<I64Attr, "0">:$ahead);
   let results = (outs Lap_Activation:$result);
   let assemblyFormat = "$input `,` $table `,` $past attr-dict `:` type($input) `,` type($table)";
   let hasVerifier = 1;
@@ -323,6 +325,29 @@ class Lap_BinaryOp<string mnemonic, string symbol> : Lap_Op<mnemonic, [Pure, Com
 }
 def Lap_AddOp : Lap_BinaryOp<"add", "+">;
 def Lap_MultiplyOp : Lap_BinaryOp<"multiply", "*">;
+
+def Lap_ConcatOp : Lap_Op<"concat", [Pure]> {
+  let summary = "two rows side by side";
+  let description = [{
+    `result[t] = [lhs[t], rhs[t]]`. With a norm, which kernels alone have, `rhs` is `rms_norm(rhs) * norm` (see `lap.rms_norm`)
+    over the whole row.
+
+    - (C1) the result has the tokens of both and the sum of their widths.
+    - (C2) the norm has an element for each of the columns of `rhs`.
+
+    Example:
+    ```mlir
+    %r = lap.concat %a, %b : tensor<?x256xf32>, tensor<?x256xf32> -> tensor<?x512xf32>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$lhs, Lap_Activation:$rhs, Optional<Lap_Vector>:$norm,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$eps);
+  let results = (outs Lap_Activation:$result);
+  let assemblyFormat = [{
+    $lhs `,` $rhs (`norm` `(` $norm^ `:` type($norm) `)`)? attr-dict `:` type($lhs) `,` type($rhs) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
 
 def Lap_ScaleOp : Lap_Op<"scale", [Pure, AllTypesMatch<["input", "result"]>]> {
   let summary = "multiplies by a learned scalar";

@@ -68,6 +68,7 @@ Result<Checkpoint> Checkpoint::openGguf(const std::string &text,
   checkpoint.ggufTensors = std::make_shared<const GgufTensors>(LAPIDARY_TRY(
       GgufTensors::create(std::move(textFile), std::move(mediaFile))));
   checkpoint.list = checkpoint.ggufTensors->tensors();
+  checkpoint.ggufFiles = static_cast<uint32_t>(checkpoint.names.size());
   return checkpoint;
 }
 
@@ -102,6 +103,37 @@ Status Checkpoint::openIndex(const std::string &path) {
                        ", found no such tensor there");
   std::sort(list.begin(), list.end(),
             [](const auto &a, const auto &b) { return a.name < b.name; });
+  return {};
+}
+
+Status Checkpoint::addCompanion(const std::string &folder,
+                                const std::string &prefix) {
+  Checkpoint companion = LAPIDARY_TRY(Checkpoint::open(folder));
+  auto firstFile = static_cast<uint32_t>(names.size());
+  for (const std::string &name : companion.names)
+    names.push_back(folder + "/" + name);
+  for (SafetensorsFile &shard : companion.shards)
+    shards.push_back(std::move(shard));
+  for (TensorInfo &tensor : companion.list) {
+    if (!tensor.encoding.empty())
+      return unsupported(folder + ": tensor " + tensor.name +
+                         ": expected a companion of plain numbers, found " +
+                         describeTensor(tensor));
+    tensor.name = prefix + tensor.name;
+    tensor.file += firstFile;
+    list.push_back(std::move(tensor));
+  }
+  for (const std::string &name : companion.extra)
+    extra.push_back(folder + "/" + name);
+  std::sort(list.begin(), list.end(),
+            [](const auto &a, const auto &b) { return a.name < b.name; });
+  auto twice = std::adjacent_find(
+      list.begin(), list.end(),
+      [](const auto &a, const auto &b) { return a.name == b.name; });
+  if (twice != list.end())
+    return invalidData(root + ": tensor " + twice->name +
+                       ": expected a name that no tensor of the companion in " +
+                       folder + " has");
   return {};
 }
 
@@ -140,18 +172,18 @@ const TensorInfo *Checkpoint::find(std::string_view name) const {
 
 Status Checkpoint::read(const TensorInfo &tensor, uint64_t byteOffset,
                         std::span<uint8_t> out) const {
-  if (ggufTensors)
+  if (ggufTensors && tensor.file < ggufFiles)
     return ggufTensors->read(tensor, byteOffset, out);
   if (tensor.matrix)
     return invalidArgument(root + ": tensor " + tensor.name +
                            ": expected bytes of one tensor, found a matrix of "
                            "several");
-  if (tensor.file >= shards.size())
+  if (tensor.file >= names.size())
     return invalidArgument(root + ": tensor " + tensor.name +
                            ": expected one of this checkpoint's " +
-                           std::to_string(shards.size()) +
+                           std::to_string(names.size()) +
                            " files, found file " + std::to_string(tensor.file));
-  return shards[tensor.file].read(tensor, byteOffset, out);
+  return shards[tensor.file - ggufFiles].read(tensor, byteOffset, out);
 }
 
 } // namespace lapidary

@@ -92,6 +92,18 @@ struct SamplingConfig {
   double topP = 1;
 };
 
+/// A companion that drafts tokens for the model to verify; its layers have no
+/// keys and values of their own and read the model's.
+struct AssistantConfig {
+  TextConfig text;
+  /// The output matrix is divided into clusters of tokens, of which only the
+  /// best `topClusters` are looked into; 0: it is not.
+  int64_t clusters = 0;
+  int64_t topClusters = 0;
+  /// Tokens by cluster, as many in each; empty without clusters.
+  std::vector<int32_t> tokenOrder;
+};
+
 struct ModelConfig {
   /// The folder's name.
   std::string name;
@@ -108,6 +120,7 @@ struct ModelConfig {
   std::vector<int64_t> stopTokens;
   std::vector<int64_t> suppressTokens;
   SamplingConfig sampling;
+  std::optional<AssistantConfig> assistant;
 };
 
 /// The files' texts, and what messages call them.

@@ -134,6 +134,10 @@ public:
   static Result<Checkpoint> openGguf(const std::string &text,
                                      const std::string &media);
 
+  /// Adds the tensors of a companion's folder, which keeps them as plain
+  /// numbers, by their names with `prefix` in front.
+  Status addCompanion(const std::string &folder, const std::string &prefix);
+
   const std::string &folder() const { return root; }
   /// Names relative to the folder.
   const std::vector<std::string> &files() const { return names; }
@@ -162,8 +166,9 @@ private:
   std::string root;
   std::vector<std::string> names;
   std::vector<SafetensorsFile> shards;
-  /// In place of shards.
+  /// The first files in place of shards.
   std::shared_ptr<const GgufTensors> ggufTensors;
+  uint32_t ggufFiles = 0;
   std::vector<TensorInfo> list;
   std::vector<std::string> extra;
   std::vector<std::string> notes;

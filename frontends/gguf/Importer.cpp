@@ -7,8 +7,9 @@
 using namespace mlir;
 using namespace mlir::lap;
 
-FailureOr<ImportedModel>
-mlir::lap::importGguf(MLIRContext *context, StringRef text, StringRef media) {
+FailureOr<ImportedModel> mlir::lap::importGguf(MLIRContext *context,
+                                               StringRef text, StringRef media,
+                                               StringRef assistant) {
   auto location = UnknownLoc::get(context);
   auto checkpoint = lapidary::Checkpoint::openGguf(text.str(), media.str());
   if (!checkpoint.ok())
@@ -17,5 +18,6 @@ mlir::lap::importGguf(MLIRContext *context, StringRef text, StringRef media) {
   auto config = lapidary::readGgufConfig(files->text(), files->media());
   if (!config.ok())
     return emitError(location) << config.status().message();
-  return buildModel(context, *std::move(config), *std::move(checkpoint));
+  return buildModel(context, *std::move(config), *std::move(checkpoint),
+                    assistant);
 }

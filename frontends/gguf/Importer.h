@@ -9,6 +9,6 @@ namespace mlir::lap {
 /// sounds ("mmproj"), or empty. What the files have quantized is stored as it
 /// is. Errors go to the context's diagnostics.
 FailureOr<ImportedModel> importGguf(MLIRContext *context, StringRef text,
-                                    StringRef media);
+                                    StringRef media, StringRef assistant = {});
 
 } // namespace mlir::lap

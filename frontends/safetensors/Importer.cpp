@@ -2,6 +2,7 @@
 // accounts for every tensor.
 #include "frontends/safetensors/Importer.h"
 
+#include "frontends/formats/AssistantConfig.h"
 #include "frontends/safetensors/ModelBuilder.h"
 #include "frontends/safetensors/WeightSymbols.h"
 
@@ -12,12 +13,27 @@
 using namespace mlir;
 using namespace mlir::lap;
 
-FailureOr<ImportedModel>
-mlir::lap::buildModel(MLIRContext *context, lapidary::ModelConfig config,
-                      lapidary::Checkpoint checkpoint) {
+static lapidary::Status addAssistant(const std::string &folder,
+                                     lapidary::ModelConfig &config,
+                                     lapidary::Checkpoint &checkpoint) {
+  config.assistant =
+      LAPIDARY_TRY(lapidary::readAssistantConfig(folder, config));
+  LAPIDARY_TRY(checkpoint.addCompanion(folder, lapidary::assistantPrefix));
+  return lapidary::readTokenOrder(checkpoint, *config.assistant);
+}
+
+FailureOr<ImportedModel> mlir::lap::buildModel(MLIRContext *context,
+                                               lapidary::ModelConfig config,
+                                               lapidary::Checkpoint checkpoint,
+                                               StringRef assistant) {
   context->loadDialect<LapDialect, arith::ArithDialect, func::FuncDialect,
                        math::MathDialect>();
   auto location = UnknownLoc::get(context);
+  if (!assistant.empty())
+    if (lapidary::Status status =
+            addAssistant(assistant.str(), config, checkpoint);
+        !status.ok())
+      return emitError(location) << status.message();
   ImportedModel model{
       std::move(config),
       std::make_shared<lapidary::Checkpoint>(std::move(checkpoint)),
@@ -31,7 +47,8 @@ mlir::lap::buildModel(MLIRContext *context, lapidary::ModelConfig config,
 }
 
 FailureOr<ImportedModel> mlir::lap::importCheckpoint(MLIRContext *context,
-                                                     StringRef folder) {
+                                                     StringRef folder,
+                                                     StringRef assistant) {
   auto location = UnknownLoc::get(context);
   lapidary::Result<lapidary::ModelConfig> config =
       lapidary::readModelConfig(folder.str());
@@ -43,5 +60,6 @@ FailureOr<ImportedModel> mlir::lap::importCheckpoint(MLIRContext *context,
     return emitError(location) << checkpoint.status().message();
   for (const std::string &remark : checkpoint->remarks())
     emitRemark(location) << remark;
-  return buildModel(context, *std::move(config), *std::move(checkpoint));
+  return buildModel(context, *std::move(config), *std::move(checkpoint),
+                    assistant);
 }

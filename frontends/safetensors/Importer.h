@@ -24,11 +24,14 @@ struct ImportedModel {
 /// points; reads no weight. Errors go to the context's diagnostics and name the
 /// file, the field or tensor, what was expected and what was found.
 FailureOr<ImportedModel> importCheckpoint(MLIRContext *context,
-                                          StringRef folder);
+                                          StringRef folder,
+                                          StringRef assistant = {});
 
-/// The module of an opened checkpoint; for importers.
+/// The module of an opened checkpoint, with the companion in the folder
+/// `assistant`, unless that is empty; for importers.
 FailureOr<ImportedModel> buildModel(MLIRContext *context,
                                     lapidary::ModelConfig config,
-                                    lapidary::Checkpoint checkpoint);
+                                    lapidary::Checkpoint checkpoint,
+                                    StringRef assistant);
 
 } // namespace mlir::lap

@@ -35,7 +35,7 @@ void ModelBuilder::buildImageEmbedder() {
       begin("embed_image",
             {{"patches", tensor({dynamic, vision.patchValues()}, f32)},
              {"positions", tensor({dynamic, 2}, builder.getI32Type())}},
-            {"embeddings", tensor({dynamic, text.hidden}, f32)}, maxTokens);
+            {{"embeddings", tensor({dynamic, text.hidden}, f32)}}, maxTokens);
   auto norm = [&](Value input, const Twine &name) {
     return layerNorm(input, ofVision(name + ".weight"),
                      ofVision(name + ".bias"));
@@ -65,7 +65,7 @@ void ModelBuilder::buildAudioEmbedder() {
   func::FuncOp function = begin(
       "embed_audio",
       {{"frames", tensor({dynamic, audio.samplesPerToken}, f32)}},
-      {"embeddings", tensor({dynamic, text.hidden}, f32)}, audio.maxTokens);
+      {{"embeddings", tensor({dynamic, text.hidden}, f32)}}, audio.maxTokens);
   Value frames =
       rmsNorm(function.getArgument(0), {}, audio.samplesPerToken, audio.eps);
   end(linear(frames, {"model.embed_audio.embedding_projection.weight"},

@@ -1,5 +1,6 @@
 // The decoder: prefill, decode and logits, and what they share. The image and
-// audio embedders are in MediaBuilder.cpp.
+// audio embedders are in MediaBuilder.cpp, the companion in
+// AssistantBuilder.cpp.
 #include "frontends/safetensors/ModelBuilder.h"
 
 #include <cmath>
@@ -24,9 +25,6 @@ constexpr int64_t dynamic = ShapedType::kDynamic;
 static std::string languageModel(const Twine &name) {
   return ("model.language_model." + name).str();
 }
-static std::string ofLayer(size_t index, const Twine &name) {
-  return languageModel("layers." + Twine(index) + "." + name);
-}
 
 LogicalResult ModelBuilder::build() {
   buildPrefill("prefill",
@@ -34,6 +32,10 @@ LogicalResult ModelBuilder::build() {
   buildPrefill("extend", extendTokens);
   buildDecode();
   buildLogits();
+  if (config.assistant) {
+    buildDraft("draft", /*first=*/true);
+    buildDraft("draft_next", /*first=*/false);
+  }
   if (config.vision)
     buildImageEmbedder();
   if (config.audio)
@@ -51,18 +53,23 @@ RankedTensorType ModelBuilder::activation(Value like, int64_t width) {
 }
 
 func::FuncOp ModelBuilder::begin(StringRef name, ArrayRef<Argument> arguments,
-                                 Argument result, int64_t maxTokens) {
-  SmallVector<Type> types;
+                                 ArrayRef<Argument> results,
+                                 int64_t maxTokens) {
+  SmallVector<Type> types, resultTypes;
   for (const Argument &argument : arguments)
     types.push_back(argument.type);
+  for (const Argument &result : results)
+    resultTypes.push_back(result.type);
   builder.setInsertionPointToEnd(module.getBody());
   builder.setLoc(NameLoc::get(builder.getStringAttr(name)));
   auto function = func::FuncOp::create(
-      builder, name, builder.getFunctionType(types, result.type));
+      builder, name, builder.getFunctionType(types, resultTypes));
   for (auto [index, argument] : llvm::enumerate(arguments))
     function.setArgAttr(unsigned(index), "lap.name",
                         builder.getStringAttr(argument.name));
-  function.setResultAttr(0, "lap.name", builder.getStringAttr(result.name));
+  for (auto [index, result] : llvm::enumerate(results))
+    function.setResultAttr(unsigned(index), "lap.name",
+                           builder.getStringAttr(result.name));
   function->setAttr("lap.max_tokens", builder.getI64IntegerAttr(maxTokens));
   // Symbols stand before all functions.
   if (module.getBody()->getOperations().size() == 1)
@@ -71,8 +78,8 @@ func::FuncOp ModelBuilder::begin(StringRef name, ArrayRef<Argument> arguments,
   return function;
 }
 
-void ModelBuilder::end(Value result) {
-  func::ReturnOp::create(builder, result);
+void ModelBuilder::end(ValueRange results) {
+  func::ReturnOp::create(builder, results);
 }
 
 void ModelBuilder::buildPrefill(StringRef name, int64_t maxTokens) {
@@ -84,7 +91,7 @@ void ModelBuilder::buildPrefill(StringRef name, int64_t maxTokens) {
              {"media", tensor({dynamic, text.hidden}, f32)},
              {"visible_end", tensor({dynamic}, i32)},
              {"past", builder.getIndexType()}},
-            {"hidden", tensor({dynamic, text.hidden}, f32)}, maxTokens);
+            {{"hidden", tensor({dynamic, text.hidden}, f32)}}, maxTokens);
   Value tokens = function.getArgument(0), rows = function.getArgument(1),
         media = function.getArgument(2);
   Value hidden = embed(tokens);
@@ -96,24 +103,29 @@ void ModelBuilder::buildPrefill(StringRef name, int64_t maxTokens) {
 }
 
 void ModelBuilder::buildDecode() {
-  func::FuncOp function =
-      begin("decode",
-            {{"tokens", tensor({1}, builder.getI32Type())},
-             {"past", builder.getIndexType()}},
-            {"logits", tensor({1, text.vocabulary}, builder.getF32Type())},
-            /*maxTokens=*/1);
+  Type f32 = builder.getF32Type();
+  SmallVector<Argument> results = {
+      {"logits", tensor({1, text.vocabulary}, f32)}};
+  // What a companion goes on from.
+  if (config.assistant)
+    results.push_back({"hidden", tensor({1, text.hidden}, f32)});
+  func::FuncOp function = begin("decode",
+                                {{"tokens", tensor({1}, builder.getI32Type())},
+                                 {"past", builder.getIndexType()}},
+                                results, /*maxTokens=*/1);
   // A token that is decoded is never part of an image, so every layer is
   // causal.
   Value hidden =
       layers(embed(function.getArgument(0)), {function.getArgument(1), {}});
-  end(head(hidden));
+  Value logits = head(hidden);
+  end(config.assistant ? ValueRange({logits, hidden}) : ValueRange(logits));
 }
 
 void ModelBuilder::buildLogits() {
   Type f32 = builder.getF32Type();
-  func::FuncOp function =
-      begin("logits", {{"hidden", tensor({dynamic, text.hidden}, f32)}},
-            {"logits", tensor({dynamic, text.vocabulary}, f32)}, logitsTokens);
+  func::FuncOp function = begin(
+      "logits", {{"hidden", tensor({dynamic, text.hidden}, f32)}},
+      {{"logits", tensor({dynamic, text.vocabulary}, f32)}}, logitsTokens);
   end(head(function.getArgument(0)));
 }
 
@@ -139,7 +151,7 @@ Value ModelBuilder::embed(Value tokens) {
 
 Value ModelBuilder::layers(Value hidden, const Step &step) {
   Location location = builder.getLoc();
-  for (size_t index = 0; index < text.layers.size(); ++index) {
+  for (size_t index = 0; index < decoder.text->layers.size(); ++index) {
     builder.setLoc(
         NameLoc::get(builder.getStringAttr("layers." + Twine(index))));
     hidden = layer(index, hidden, step);
@@ -151,9 +163,11 @@ Value ModelBuilder::layers(Value hidden, const Step &step) {
 Value ModelBuilder::layer(size_t index, Value hidden, const Step &step) {
   auto norm = [&](Value input, const char *name) {
     return rmsNorm(input, {ofLayer(index, Twine(name) + ".weight")},
-                   text.hidden, text.eps);
+                   decoder.text->hidden, decoder.text->eps);
   };
-  Value attended = attention(index, norm(hidden, "input_layernorm"), step);
+  Value input = norm(hidden, "input_layernorm");
+  Value attended = decoder.text == &text ? attention(index, input, step)
+                                         : sharedAttention(index, input, step);
   hidden = AddOp::create(builder, hidden.getType(), hidden,
                          norm(attended, "post_attention_layernorm"));
   Value fed = feedForward(index, norm(hidden, "pre_feedforward_layernorm"));
@@ -164,7 +178,7 @@ Value ModelBuilder::layer(size_t index, Value hidden, const Step &step) {
 }
 
 Value ModelBuilder::attention(size_t index, Value input, const Step &step) {
-  const lapidary::LayerConfig &layer = text.layers[index];
+  const lapidary::LayerConfig &layer = decoder.text->layers[index];
   int64_t queryWidth = layer.heads * layer.headDim,
           keyWidth = layer.keyValueHeads * layer.headDim;
   auto part = [&](const char *name) {
@@ -176,13 +190,13 @@ Value ModelBuilder::attention(size_t index, Value input, const Step &step) {
   Value values =
       layer.keysAreValues ? keys : linear(input, {part("v_proj")}, keyWidth);
   Value table = ropeTable(layer);
-  query = rmsNorm(query, {part("q_norm")}, layer.headDim, text.eps);
+  query = rmsNorm(query, {part("q_norm")}, layer.headDim, decoder.text->eps);
   query = RopeOp::create(builder, query.getType(), query, table, step.past,
                          uint64_t(layer.headDim));
-  keys = rmsNorm(keys, {part("k_norm")}, layer.headDim, text.eps);
+  keys = rmsNorm(keys, {part("k_norm")}, layer.headDim, decoder.text->eps);
   keys = RopeOp::create(builder, keys.getType(), keys, table, step.past,
                         uint64_t(layer.headDim));
-  values = rmsNorm(values, {}, layer.headDim, text.eps);
+  values = rmsNorm(values, {}, layer.headDim, decoder.text->eps);
 
   Value held = cache(index);
   KvUpdateOp::create(builder, held, keys, values, step.past);
@@ -190,11 +204,11 @@ Value ModelBuilder::attention(size_t index, Value input, const Step &step) {
       layer.kind == lapidary::LayerKind::Sliding ? step.visibleEnd : Value();
   Value result = AttentionOp::create(builder, query.getType(), held, query,
                                      step.past, visibleEnd);
-  return linear(result, {part("o_proj")}, text.hidden);
+  return linear(result, {part("o_proj")}, decoder.text->hidden);
 }
 
 Value ModelBuilder::feedForward(size_t index, Value input) {
-  int64_t width = text.layers[index].intermediate;
+  int64_t width = decoder.text->layers[index].intermediate;
   auto part = [&](const char *name) {
     return ofLayer(index, "mlp." + Twine(name) + ".weight");
   };
@@ -202,7 +216,7 @@ Value ModelBuilder::feedForward(size_t index, Value input) {
   Value up = linear(input, {part("up_proj")}, width);
   gate = GeluOp::create(builder, gate.getType(), gate);
   Value product = MultiplyOp::create(builder, gate.getType(), gate, up);
-  return linear(product, {part("down_proj")}, text.hidden);
+  return linear(product, {part("down_proj")}, decoder.text->hidden);
 }
 
 Value ModelBuilder::head(Value hidden) {

@@ -16,6 +16,7 @@ public:
   ModelBuilder(ModuleOp module, const lapidary::ModelConfig &config,
                WeightSymbols &weights)
       : module(module), config(config), text(config.text), weights(weights),
+        decoder{"model.language_model.", &config.text},
         builder(module.getLoc(), module.getContext()) {}
 
   /// Adds all entry points. On failure the error has been reported.
@@ -33,21 +34,34 @@ private:
     Value visibleEnd;
   };
 
+  /// Whose layers are built: the model's or its companion's.
+  struct Decoder {
+    /// In front of the names of its tensors.
+    std::string stem;
+    const lapidary::TextConfig *text;
+  };
+
   /// An entry point for any number of tokens up to `maxTokens`.
   void buildPrefill(StringRef name, int64_t maxTokens);
   void buildDecode();
   void buildLogits();
+  /// A step of the companion (AssistantBuilder.cpp).
+  void buildDraft(StringRef name, bool first);
   void buildImageEmbedder();
   void buildAudioEmbedder();
 
   func::FuncOp begin(StringRef name, ArrayRef<Argument> arguments,
-                     Argument result, int64_t maxTokens);
-  void end(Value result);
+                     ArrayRef<Argument> results, int64_t maxTokens);
+  void end(ValueRange results);
 
   Value embed(Value tokens);
   Value layers(Value hidden, const Step &step);
   Value layer(size_t index, Value hidden, const Step &step);
   Value attention(size_t index, Value input, const Step &step);
+  Value sharedAttention(size_t index, Value input, const Step &step);
+  std::string ofLayer(size_t index, const Twine &name) const {
+    return decoder.stem + ("layers." + Twine(index) + "." + name).str();
+  }
   Value feedForward(size_t index, Value input);
   Value head(Value hidden);
 
@@ -68,6 +82,7 @@ private:
   const lapidary::ModelConfig &config;
   const lapidary::TextConfig &text;
   WeightSymbols &weights;
+  Decoder decoder;
   ImplicitLocOpBuilder builder;
   /// Set by the first weight that could not be had; its error has been
   /// reported, the rest is built without meaning.

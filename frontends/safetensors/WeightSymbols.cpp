@@ -88,7 +88,8 @@ LogicalResult WeightSymbols::checkAllUsed(Location location) const {
   const lapidary::TensorInfo *first = nullptr;
   size_t count = 0;
   for (const lapidary::TensorInfo &tensor : checkpoint.tensors()) {
-    if (made.contains(tensor.name) || lapidary::followsFromConfig(tensor.name))
+    if (made.contains(tensor.name) || used.contains(tensor.name) ||
+        lapidary::followsFromConfig(tensor.name))
       continue;
     first = first ? first : &tensor;
     ++count;

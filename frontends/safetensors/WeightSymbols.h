@@ -8,6 +8,7 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace mlir::lap {
 
@@ -22,6 +23,9 @@ public:
   /// that is no plain float are errors. A matrix that the checkpoint has
   /// quantized is stored in the scheme that holds it as it is.
   FailureOr<WeightOp> get(ArrayRef<std::string> names, ArrayRef<int64_t> shape);
+
+  /// The tensor is used otherwise than as a symbol.
+  void markUsed(StringRef name) { used.insert(name); }
 
   /// An error if the checkpoint has a tensor that nothing asked for: the model
   /// would silently be another one.
@@ -41,6 +45,7 @@ private:
   const lapidary::Checkpoint &checkpoint;
   OpBuilder symbols;
   llvm::StringMap<WeightOp> made;
+  llvm::StringSet<> used;
 };
 
 } // namespace mlir::lap

@@ -71,6 +71,7 @@ public:
 private:
   Status checkSegments();
   Status checkModel();
+  Status checkAssistant();
   Status checkSchemes();
   bool hasScheme(std::string_view name) const;
   Status checkWeights();
@@ -179,6 +180,7 @@ Status Validator::checkModel() {
     LAPIDARY_TRY(checkRange(audio->max_tokens(), 1, maxStepTokens,
                             "the audio max_tokens"));
   }
+  LAPIDARY_TRY(checkAssistant());
   if (const schema::Sampling *sampling = model.sampling()) {
     // Written so that NaN fails.
     if (!(sampling->temperature() >= 0 && sampling->temperature() <= 1e6f))
@@ -190,6 +192,24 @@ Status Validator::checkModel() {
         checkRange(sampling->top_k(), 0, maxVocabulary, "the suggested top_k"));
   }
   return {};
+}
+
+Status Validator::checkAssistant() {
+  const schema::Assistant *assistant = model.assistant();
+  if (!assistant)
+    return {};
+  int64_t clusters = assistant->clusters(), vocabulary = model.vocabulary();
+  LAPIDARY_TRY(checkRange(clusters, 0, vocabulary, "the assistant's clusters"));
+  LAPIDARY_TRY(checkRange(assistant->top_clusters(), clusters > 0 ? 1 : 0,
+                          clusters, "the assistant's top_clusters"));
+  const Vector<int32_t> *order = assistant->token_order();
+  int64_t expected = clusters > 0 ? vocabulary : 0;
+  if (static_cast<int64_t>(count(order)) != expected ||
+      (clusters > 0 && vocabulary % clusters != 0))
+    return invalidData(concat("the assistant's ", clusters, " clusters have ",
+                              count(order), " tokens, expected ", expected,
+                              ", as many in each"));
+  return checkTokens(order, vocabulary, "the assistant's token_order");
 }
 
 bool Validator::hasScheme(std::string_view name) const {
@@ -302,7 +322,13 @@ Status Validator::checkSelfTest(const schema::SelfTest &test,
                            concat("the decoded tokens of ", what)));
   LAPIDARY_TRY(checkTokens(test.logit_ids(), model.vocabulary(),
                            concat("the logit_ids of ", what)));
-  if (int64_t(test.tokens()->size()) + int64_t(count(test.decoded())) >
+  LAPIDARY_TRY(checkTokens(test.drafted(), model.vocabulary(),
+                           concat("the drafted tokens of ", what)));
+  if (count(test.drafted()) && !model.assistant())
+    return invalidData(
+        concat(what, " has drafted tokens, but the model has no assistant"));
+  if (int64_t(test.tokens()->size()) + int64_t(count(test.decoded())) +
+          (count(test.drafted()) ? 1 : 0) >
       model.context())
     return invalidData(concat(what,
                               " has more tokens than the model's context of ",

@@ -108,7 +108,10 @@ Status TargetValidator::check() {
     }
     LAPIDARY_TRY(variants.check(concat("variants of ", what)));
     LAPIDARY_TRY(entries.check(concat("entry points of ", what)));
-    for (std::string_view needed : {"prefill", "decode", "logits"}) {
+    for (std::string_view needed :
+         {"prefill", "decode", "logits", "draft", "draft_next"}) {
+      if (needed.starts_with("draft") && !model.assistant())
+        continue;
       bool found = false;
       for (const schema::EntryPoint *entry : *target.entries())
         found |= entry->name()->string_view() == needed;
@@ -147,6 +150,9 @@ Status TargetValidator::checkEntry(const schema::Target &target,
     return invalidData(concat("max_tokens of ", what, " is ",
                               entry.max_tokens(),
                               ", expected a multiple of 16"));
+  if (name.starts_with("draft") && !model.assistant())
+    return invalidData(
+        concat(what, " is there, but the model has no assistant"));
   if (name == "embed_image" && (!model.vision() || model.image_token() < 0))
     return invalidData(concat(
         what, " is there, but the model has no vision or no image_token"));
@@ -292,6 +298,7 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
   int64_t patch = model.vision() ? int64_t(model.vision()->patch_size()) *
                                        model.vision()->patch_size() * 3
                                  : 0;
+  int64_t clusters = model.assistant() ? model.assistant()->clusters() : 0;
   int64_t samples = model.audio() ? model.audio()->samples_per_token() : 0;
   const KnownBinding known[] = {
       {"prefill", "tokens", false, ElementType::I32, 0, 1},
@@ -301,6 +308,7 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
       {"prefill", "hidden", true, ElementType::F32, 0, hidden},
       {"decode", "tokens", false, ElementType::I32, 0, 1},
       {"decode", "logits", true, ElementType::F32, 0, vocabulary},
+      {"decode", "hidden", true, ElementType::F32, 0, hidden},
       {"logits", "hidden", false, ElementType::F32, 0, hidden},
       {"logits", "logits", true, ElementType::F32, 0, vocabulary},
       {"embed_image", "patches", false, ElementType::F32, 0, patch},
@@ -308,14 +316,28 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
       {"embed_image", "embeddings", true, ElementType::F32, 0, hidden},
       {"embed_audio", "frames", false, ElementType::F32, 0, samples},
       {"embed_audio", "embeddings", true, ElementType::F32, 0, hidden},
+      {"draft", "tokens", false, ElementType::I32, 0, 1},
+      {"draft", "hidden", false, ElementType::F32, 0, hidden},
+      {"draft", "next_hidden", true, ElementType::F32, 0, hidden},
+      {"draft", "logits", true, ElementType::F32, 0, vocabulary},
+      {"draft", "clusters", true, ElementType::F32, 0, clusters},
   };
   UniqueNames names;
   std::string_view entryName = entry.name()->string_view();
   if (entryName == "extend") // Prefill for few tokens.
     entryName = "prefill";
+  if (entryName == "draft_next")
+    entryName = "draft";
+  // What the model has no use for is not there.
+  auto isPart = [&](const KnownBinding &binding) {
+    if (binding.entry == "decode" && binding.name == "hidden")
+      return model.assistant() != nullptr;
+    return binding.name != "clusters" || clusters > 0;
+  };
   size_t matched = 0, expected = 0;
   for (const KnownBinding &binding : known)
-    expected += binding.entry == entryName && binding.output == outputs;
+    expected += binding.entry == entryName && binding.output == outputs &&
+                isPart(binding);
 
   for (const schema::Binding *binding :
        *(outputs ? entry.outputs() : entry.inputs())) {
@@ -331,6 +353,7 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
     bool found = false;
     for (const KnownBinding &candidate : known) {
       if (candidate.entry != entryName || candidate.output != outputs ||
+          !isPart(candidate) ||
           candidate.name != binding->name()->string_view())
         continue;
       found = true;

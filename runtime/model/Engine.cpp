@@ -4,12 +4,18 @@
 
 #include "runtime/core/Text.h"
 #include "runtime/model/EntryPoints.h"
+#include "runtime/model/Speculation.h"
 
 #include <algorithm>
 #include <cstring>
 #include <new>
 
 namespace lapidary {
+
+Engine::Engine(MemoryPlan sheet)
+    : plan(std::move(sheet)), snapshots(plan.snapshots) {}
+
+Engine::~Engine() = default;
 
 Result<std::unique_ptr<Engine>>
 Engine::create(std::shared_ptr<const Bundle> bundle,
@@ -24,6 +30,7 @@ Engine::create(std::shared_ptr<const Bundle> bundle,
   engine->file = std::move(bundle);
   LAPIDARY_TRY(engine->allocate());
   engine->bind();
+  engine->speculationState = std::make_unique<Speculation>(*engine);
   return engine;
 }
 
@@ -43,6 +50,11 @@ Status Engine::allocate() {
       ReservedMemory::reserve(chunk * row, "a step's hidden states"));
   logitsBuffer = LAPIDARY_TRY(ReservedMemory::reserve(
       logitsRow * static_cast<uint64_t>(plan.logitRows), "logits"));
+  const auto most = static_cast<uint64_t>(maxTokens(runner->target(), "draft"));
+  if (const schema::Assistant *assistant = model.assistant())
+    clusterBuffer = LAPIDARY_TRY(ReservedMemory::reserve(
+        most * static_cast<uint64_t>(assistant->clusters()) * sizeof(float),
+        "a draft's clusters"));
   return {};
 }
 
@@ -79,7 +91,21 @@ void Engine::bind() {
   if (findEntry(runner->target(), "extend"))
     extendEntry = bindPrefill("extend");
   decodeEntry = bindEntry("decode", {{"tokens", tokenBuffer.data()},
-                                     {"logits", logitsBuffer.data()}});
+                                     {"logits", logitsBuffer.data()},
+                                     {"hidden", hiddenBuffer.data()}});
+  auto bindDraft = [&](std::string_view name, const ReservedMemory &from,
+                       const ReservedMemory &to) {
+    return bindEntry(name, {{"tokens", tokenBuffer.data()},
+                            {"hidden", from.data()},
+                            {"next_hidden", to.data()},
+                            {"logits", logitsBuffer.data()},
+                            {"clusters", clusterBuffer.data()}});
+  };
+  if (file->program().model()->assistant()) {
+    draftEntry = bindDraft("draft", mediaBuffer, hiddenBuffer);
+    draftOddEntry = bindDraft("draft_next", hiddenBuffer, mediaBuffer);
+    draftEvenEntry = bindDraft("draft_next", mediaBuffer, hiddenBuffer);
+  }
   logitsEntry = bindEntry("logits", {});
   for (const schema::Binding *binding :
        *runner->target().entries()->Get(prefillEntry.index)->inputs())
@@ -270,6 +296,9 @@ Status Engine::runDecode(Work &work) {
   work.logits = {logitsBuffer.as<float>(),
                  static_cast<size_t>(file->program().model()->vocabulary())};
   work.hidden = {};
+  if (hasCompanion())
+    work.hidden = {hiddenBuffer.as<float>(),
+                   static_cast<size_t>(file->program().model()->hidden())};
   return {};
 }
 
@@ -368,8 +397,9 @@ Status Engine::computeLogits(std::span<const float> hidden,
   const auto rows = static_cast<int64_t>(hidden.size()) / width;
   LAPIDARY_TRY(ready());
   // Behind the rows of a step's own.
-  float *out = logitsBuffer.as<float>() + plan.sequences * vocabulary;
-  const int64_t most = plan.logitRows - plan.sequences;
+  const int64_t stepRows = plan.sequences * (1 + plan.drafts);
+  float *out = logitsBuffer.as<float>() + stepRows * vocabulary;
+  const int64_t most = plan.logitRows - stepRows;
   for (int64_t row = 0; row < rows; row += most) {
     const int64_t count = std::min(most, rows - row);
     LAPIDARY_TRY(runLogits(hidden.data() + row * width, count, out));

@@ -15,6 +15,8 @@
 
 namespace lapidary {
 
+class Speculation;
+
 /// What one sequence does in a step.
 struct Work {
   Sequence *sequence = nullptr;
@@ -30,14 +32,30 @@ struct Work {
   /// Filled by the step and valid until the next: f32[logitRows, vocabulary],
   std::span<const float> logits = {};
   /// and what the last layer gave, f32[tokens, hidden]; empty for the one token
-  /// of a step of its own, of which the model gives logits at once.
+  /// of a step of its own, of which the model gives logits at once, unless it
+  /// has a companion.
   std::span<const float> hidden = {};
+};
+
+/// What a companion drafts for one sequence.
+struct Draft {
+  const Sequence *sequence = nullptr;
+  /// The token behind the sequence's last position, and what the last layer
+  /// gave there.
+  int32_t token = 0;
+  std::span<const float> hidden = {};
+  /// Tokens wanted; there may be fewer, for nothing is drafted behind one that
+  /// ends an answer.
+  int64_t count = 0;
+  /// Filled: what is likely to follow.
+  std::vector<int32_t> tokens = {};
 };
 
 /// Used by one thread at a time, except the cancel flag. Holds the bundle
 /// alive.
 class Engine {
 public:
+  ~Engine();
   /// Refuses with OutOfMemory and the sheet's figures what will not fit in the
   /// machine's memory.
   static Result<std::unique_ptr<Engine>>
@@ -59,6 +77,20 @@ public:
   /// `memoryPlan().chunk`, their logits at most `memoryPlan().logitRows`; no
   /// block of vision tokens is cut (see PromptFeed).
   Status step(std::span<Work> works);
+
+  /// Whether the bundle has a companion that drafts tokens.
+  bool hasCompanion() const { return draftEntry.has_value(); }
+  /// Lets the companion draft; no sequence moves. What a step gave is valid no
+  /// longer. Each sequence has a position at least, of this engine.
+  Status draft(std::span<Draft> drafts);
+  /// The companion's logits behind the last of `tokens`, which follow the
+  /// sequence's last position; valid until the next call.
+  Result<std::span<const float>> draftLogits(const Sequence &sequence,
+                                             std::span<const float> hidden,
+                                             std::span<const int32_t> tokens);
+
+  /// What is known of drafts and the time that steps take.
+  Speculation &speculation() { return *speculationState; }
 
   /// Rows of hidden states to logits f32[T, vocabulary]. The rows may be copies
   /// that were taken from an earlier step; no sequence moves.
@@ -100,8 +132,7 @@ private:
     std::vector<const void *> inputs;
     std::vector<void *> outputs;
   };
-  explicit Engine(MemoryPlan sheet)
-      : plan(std::move(sheet)), snapshots(plan.snapshots) {}
+  explicit Engine(MemoryPlan sheet);
   Status allocate();
   void bind();
   Entry bindEntry(
@@ -120,6 +151,13 @@ private:
   Status runDecode(Work &work);
   Status runPrefill(std::span<Work> works);
   Status runLogits(const float *hidden, int64_t rows, float *out);
+  /// A step of the companion for the first `rows` of `steps`, whose tokens are
+  /// in the buffer for tokens: hidden states come from the media's buffer in
+  /// the first step and in every second one, else from that for hidden states,
+  /// and go to the other one.
+  Status runDraft(int64_t rows, int64_t step);
+  Status draftGroup(std::span<Draft *> group);
+  int32_t draftedToken(int64_t row);
 
   std::shared_ptr<const Bundle> file;
   std::unique_ptr<Device> runner;
@@ -129,11 +167,15 @@ private:
   Entry prefillEntry, decodeEntry, logitsEntry;
   /// Prefill for few tokens, if the bundle has that.
   std::optional<Entry> extendEntry;
+  /// Of the companion, if there is one: its first step, and those that follow
+  /// in turn.
+  std::optional<Entry> draftEntry, draftOddEntry, draftEvenEntry;
   bool extending = true;
   /// Steps' inputs and outputs; reserved at the largest step.
   ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
-      hiddenBuffer, logitsBuffer;
+      hiddenBuffer, logitsBuffer, clusterBuffer;
   std::vector<Step> steps;
+  std::unique_ptr<Speculation> speculationState;
   int32_t liveSequences = 0;
   bool takesMedia = false;
   bool weightsVerified = false;

@@ -4,6 +4,7 @@
 #include "runtime/model/Generator.h"
 
 #include "runtime/core/Text.h"
+#include "runtime/model/Speculation.h"
 #include "runtime/model/Timer.h"
 
 #include <algorithm>
@@ -28,6 +29,26 @@ private:
   const std::atomic<bool> *before;
 };
 
+/// From the prompt's logits to the answer's end.
+Status decodeAnswer(Session &session, Answer &answer,
+                    const GenerateOptions &options) {
+  Speculation &speculation = session.engine().speculation();
+  Lane lane{.sequence = &session.sequence(),
+            .answer = &answer,
+            .draft = options.draft,
+            .maxTokens = options.maxTokens};
+  Lane *const lanes[] = {&lane};
+  Work work = session.lastWork();
+  bool goesOn = LAPIDARY_TRY(speculation.begin(lane, work));
+  while (goesOn) {
+    LAPIDARY_TRY(speculation.propose(lanes, session.memoryPlan().drafts));
+    work = lane.work();
+    LAPIDARY_TRY(session.step(work, speculation));
+    goesOn = LAPIDARY_TRY(speculation.accept(lane, work));
+  }
+  return {};
+}
+
 bool contains(const flatbuffers::Vector<int32_t> &tokens, int32_t token) {
   return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
 }
@@ -41,6 +62,10 @@ Result<std::unique_ptr<Answer>> Answer::create(const schema::Model &model,
     return invalidArgument(
         concat(options.maxTokens, " tokens with ", options.logprobs,
                " logprobs were asked for, expected 0 or more"));
+  if (options.draft < draftAuto)
+    return invalidArgument(concat(options.draft,
+                                  " drafts were asked for, expected ",
+                                  draftAuto, " (auto) or more"));
   Sampler sampler = LAPIDARY_TRY(Sampler::create(
       options.sampling, model.vocabulary(),
       {model.suppress_tokens()->data(), model.suppress_tokens()->size()}));
@@ -177,13 +202,7 @@ Result<GenerateResult> generate(Session &session, const Tokenizer &tokenizer,
   if (status.ok()) {
     session.sequence().mark();
     Timer timer;
-    while (status.ok()) {
-      std::optional<int32_t> token = LAPIDARY_TRY(answer->next(
-          session.logits(), session.position() >= session.context()));
-      if (!token)
-        break;
-      status = session.decode(*token);
-    }
+    status = decodeAnswer(session, *answer, options);
     result.decodeSeconds = timer.seconds();
   }
   if (!status.ok() && status.getCode() != StatusCode::Cancelled)

@@ -52,6 +52,10 @@ struct AnswerPart {
   /// that a stop string has some text of belong to no part.
   std::span<const TokenChoice> tokens;
 };
+/// GenerateOptions::draft: as many as are worth it.
+inline constexpr int32_t draftAuto = -1;
+/// Which are never more than these: steps of 8 tokens read weights once.
+inline constexpr int32_t mostAutoDrafts = 7;
 
 struct GenerateOptions {
   /// Tokens of the answer at most; 0: until the context is full.
@@ -61,6 +65,10 @@ struct GenerateOptions {
   int32_t logprobs = 0;
   /// Whether each token's own logprob is reported, even with no likeliest ones.
   bool chosenLogprobs = false;
+  /// Tokens to guess ahead in each step, with the bundle's companion or, where
+  /// it has none, from the text so far: they change no choice, only how fast
+  /// it is made. At most SessionOptions::drafts; 0: none.
+  int32_t draft = 0;
   /// Whether the text shows special tokens, the stop token included. They are
   /// text like any other then.
   bool specialTokens = false;
@@ -95,6 +103,11 @@ struct GenerateResult {
   double embedSeconds = 0;
   double prefillSeconds = 0;
   double decodeSeconds = 0;
+  /// Steps after the prompt, tokens that were guessed in them, and those of the
+  /// guesses that were right.
+  int64_t steps = 0;
+  int64_t draftedTokens = 0;
+  int64_t acceptedTokens = 0;
 };
 
 /// Puts the prompt into the session's state and answers it. A cancellation is a

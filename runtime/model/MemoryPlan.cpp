@@ -45,6 +45,11 @@ Status resolveOptions(const schema::Program &program,
                                   " sequences were asked for, expected 1 to ",
                                   most, ", for each takes a token of a step"));
   plan.sequences = options.sequences;
+  if (options.drafts < 0 || options.drafts > maxDrafts)
+    return invalidArgument(concat(
+        options.drafts, " drafts were asked for, expected 0 to ", maxDrafts));
+  // Rings go back by less than a chunk.
+  plan.drafts = std::min<int64_t>(options.drafts, plan.chunk - 1);
   return {};
 }
 
@@ -142,8 +147,8 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
   // Limits on each factor keep these products far from 64 bits.
   uint64_t vocabulary = program.model()->vocabulary(),
            hidden = program.model()->hidden(), chunk = plan.chunk;
-  plan.logitRows =
-      plan.sequences + std::min(maxTokens(*target, "logits"), plan.chunk);
+  plan.logitRows = plan.sequences * (1 + plan.drafts) +
+                   std::min(maxTokens(*target, "logits"), plan.chunk);
   plan.logits = 4 * (vocabulary * uint64_t(plan.logitRows) +
                      2 * chunk * hidden + 3 * chunk);
   for (uint64_t part : {plan.weights, plan.caches, plan.arenas, plan.scratch,

@@ -24,6 +24,9 @@ struct SessionOptions {
   std::string device = "cpu";
   /// Sequences that may exist at once, each with caches of its own.
   int32_t sequences = 1;
+  /// Tokens that may be guessed ahead for each sequence in a step; see
+  /// GenerateOptions::draft. Each takes a row of logits.
+  int32_t drafts = 0;
   /// Bytes for snapshots of sliding layers, which let sequences go back beyond
   /// what their rings hold; 0: none. One takes `MemoryPlan::snapshot`.
   uint64_t snapshotMemory = 0;
@@ -57,6 +60,7 @@ struct MemoryPlan {
   int64_t chunk = 0;
   int32_t threads = 0;
   int32_t sequences = 1;
+  int64_t drafts = 0;
   /// Rows of logits that an engine has room for.
   int64_t logitRows = 0;
   /// Bytes of one snapshot.

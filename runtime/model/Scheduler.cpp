@@ -45,6 +45,10 @@ Status Scheduler::prepare(Slot &slot) {
   const GenerateOptions &options = slot.request->options;
   slot.answer = LAPIDARY_TRY(
       Answer::create(*engine.bundle().program().model(), tokenizer, options));
+  slot.lane = {.sequence = slot.sequence.get(),
+               .answer = slot.answer.get(),
+               .draft = options.draft,
+               .maxTokens = options.maxTokens};
   GenerateInput &input = slot.request->input;
   GenerateResult &result = slot.answer->result();
   result.promptIds.assign(input.tokens.begin(), input.tokens.end());
@@ -72,9 +76,9 @@ bool Scheduler::addWork(Slot &slot, int64_t &room) {
   if (!slot.feed->done()) {
     work = slot.feed->next(room);
   } else if (room > 0) {
-    work.sequence = slot.sequence.get();
-    work.tokens = {&slot.token, 1};
-    work.generated = true;
+    slot.lane.tokens.resize(
+        std::min(slot.lane.tokens.size(), static_cast<size_t>(room)));
+    work = slot.lane.work();
   }
   if (work.tokens.empty())
     return false;
@@ -84,7 +88,29 @@ bool Scheduler::addWork(Slot &slot, int64_t &room) {
   return true;
 }
 
-void Scheduler::collectWork() {
+/// Where all have had their answers' tokens, drafts share half of the room:
+/// prompts need some too.
+Status Scheduler::proposeDrafts() {
+  std::vector<Lane *> lanes;
+  bool reading = false;
+  for (Slot &slot : slots) {
+    if (!slot.request)
+      continue;
+    if (slot.feed->done())
+      lanes.push_back(&slot.lane);
+    else
+      reading = true;
+  }
+  if (lanes.empty())
+    return {};
+  int64_t room = engine.memoryPlan().chunk - static_cast<int64_t>(lanes.size());
+  // A vision block that needs a whole step goes first now and then; answers
+  // must not fill what is left then.
+  return engine.speculation().propose(lanes, reading ? room / 2 : room);
+}
+
+Status Scheduler::collectWork() {
+  LAPIDARY_TRY(proposeDrafts());
   works.clear();
   workers.clear();
   int64_t room = engine.memoryPlan().chunk;
@@ -98,6 +124,7 @@ void Scheduler::collectWork() {
     }
   // Not twice in a row: answers go on too.
   promptsFirst = starved && !promptsFirst;
+  return {};
 }
 
 void Scheduler::takeResult(Slot &slot, const Work &work) {
@@ -110,13 +137,13 @@ void Scheduler::takeResult(Slot &slot, const Work &work) {
     slot.answer->result().prefillSeconds = clock.seconds() - slot.started;
     slot.started = clock.seconds();
   }
-  bool full = slot.sequence->position() >= engine.memoryPlan().context;
-  Result<std::optional<int32_t>> token = slot.answer->next(work.logits, full);
-  if (!token.ok())
-    return fail(slot, token.status());
-  if (!*token)
-    return finish(slot, "");
-  slot.token = **token;
+  Speculation &speculation = engine.speculation();
+  Result<bool> goesOn = work.generated ? speculation.accept(slot.lane, work)
+                                       : speculation.begin(slot.lane, work);
+  if (!goesOn.ok())
+    return fail(slot, goesOn.status());
+  if (!*goesOn)
+    finish(slot, "");
 }
 
 void Scheduler::finish(Slot &slot, const char *reason) {
@@ -154,10 +181,10 @@ Status Scheduler::step() {
     waiting.pop_front();
     begin(std::move(request));
   }
-  collectWork();
+  LAPIDARY_TRY(collectWork());
   if (works.empty())
     return {};
-  LAPIDARY_TRY(engine.step(works));
+  LAPIDARY_TRY(engine.speculation().step(works));
   for (size_t index = 0; index < works.size(); ++index)
     takeResult(*workers[index], works[index]);
   return {};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/model/Generator.h"
+#include "runtime/model/Speculation.h"
 #include "runtime/model/Timer.h"
 
 #include <deque>
@@ -50,8 +51,8 @@ private:
     std::unique_ptr<Answer> answer;
     EmbeddedPrompt prompt;
     std::optional<PromptFeed> feed;
-    /// The token to decode next, once the prompt is read.
-    int32_t token = 0;
+    /// What it decodes next, once the prompt is read.
+    Lane lane;
     double started = 0;
   };
 
@@ -61,7 +62,8 @@ private:
   Status prepare(Slot &slot);
   Slot &chooseSlot(const GenerateInput &input);
   bool addWork(Slot &slot, int64_t &room);
-  void collectWork();
+  Status proposeDrafts();
+  Status collectWork();
   void takeResult(Slot &slot, const Work &work);
   void finish(Slot &slot, const char *reason);
   void fail(Slot &slot, const Status &status);

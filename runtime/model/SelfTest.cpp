@@ -67,9 +67,16 @@ Result<SelfTestResult> runSelfTest(Session &session,
     LAPIDARY_TRY(session.prefill(prompt));
     for (int32_t token : view(test.decoded()))
       LAPIDARY_TRY(session.decode(token));
+    std::span<const float> logits = session.logits();
+    if (std::span<const int32_t> drafted = view(test.drafted());
+        !drafted.empty())
+      logits = LAPIDARY_TRY(session.engine().draftLogits(
+          session.sequence(),
+          session.hiddenStates().last(static_cast<size_t>(
+              session.bundle().program().model()->hidden())),
+          drafted));
     for (uint32_t index = 0; index < test.logits()->size(); ++index) {
-      double found =
-          session.logits()[static_cast<size_t>(test.logit_ids()->Get(index))];
+      double found = logits[static_cast<size_t>(test.logit_ids()->Get(index))];
       result.logitsError =
           worse(result.logitsError,
                 std::abs(found - double(test.logits()->Get(index))));

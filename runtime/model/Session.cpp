@@ -2,6 +2,7 @@
 #include "runtime/model/Session.h"
 
 #include "runtime/core/Text.h"
+#include "runtime/model/Speculation.h"
 
 #include <algorithm>
 #include <new>
@@ -22,8 +23,18 @@ Session::create(std::shared_ptr<const Bundle> bundle,
 Status Session::step(Work work) {
   last = {};
   LAPIDARY_TRY(runner->step({&work, 1}));
+  last.tokens = work.tokens;
   last.logits = work.logits;
   last.hidden = work.hidden;
+  return {};
+}
+
+Status Session::step(Work &work, Speculation &speculation) {
+  last = {};
+  LAPIDARY_TRY(speculation.step({&work, 1}));
+  // Of several rows it is not known yet which one will be the last.
+  if (work.logitRows == 1)
+    last.logits = work.logits;
   return {};
 }
 

@@ -41,6 +41,11 @@ public:
   /// Appends one token.
   Status decode(int32_t token);
 
+  /// A step of this sequence alone, of which `last` keeps the last row.
+  Status step(Work &work, class Speculation &speculation);
+  /// What the last step gave.
+  const Work &lastWork() const { return last; }
+
   /// Logits of the last position, one a vocabulary entry; empty before the
   /// first step and after one that failed.
   std::span<const float> logits() const { return last.logits; }

@@ -1,5 +1,5 @@
-// Kernels whose tile is a token: embedding, residual + norm, and the middle of
-// the patch projection.
+// Kernels whose tile is a token: embedding, residual + norm, two rows side by
+// side, and the middle of the patch projection.
 #include "targets/cpu/SchemeDecoder.h"
 
 using namespace mlir;
@@ -101,6 +101,31 @@ KernelInfo cpu::emitResidualNorm(KernelEmitter &e, ResidualNormOp op) {
     });
   });
   return {{0, 1}, {4 * width, 0}, {0, 0}};
+}
+
+KernelInfo cpu::emitConcat(KernelEmitter &e, ConcatOp op) {
+  Buffer lhs = e.getBuffer(op.getLhs()), rhs = e.getBuffer(op.getRhs());
+  Buffer out = e.getResultBuffer(op.getResult());
+  int64_t left = getWidth(op.getLhs()), right = getWidth(op.getRhs());
+  e.loopTiles([&](Value token) {
+    Value leftAt = e.mul(token, left), rightAt = e.mul(token, right);
+    Value at = e.mul(token, left + right);
+    e.vectors(0, left, [&](Value offset, int64_t size) {
+      e.store(e.load(lhs, e.add(leftAt, offset), size), out, e.add(at, offset),
+              size);
+    });
+    Value inverse;
+    if (op.getNorm())
+      inverse = e.inverseRms(rhs, rightAt, right, op.getEps().convertToFloat());
+    e.vectors(0, right, [&](Value offset, int64_t size) {
+      Value x = e.load(rhs, e.add(rightAt, offset), size);
+      if (inverse)
+        x = e.mulF(e.mulF(x, inverse),
+                   e.load(e.getBuffer(op.getNorm()), offset, size));
+      e.store(x, out, e.add(e.add(at, left), offset), size);
+    });
+  });
+  return {{0, 1}, {left + 3 * right, 0}, {0, 0}};
 }
 
 KernelInfo cpu::emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op) {

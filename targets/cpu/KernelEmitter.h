@@ -184,6 +184,8 @@ FailureOr<KernelInfo> emitPackInput(KernelEmitter &e, PackInputOp op);
 FailureOr<KernelInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
 FailureOr<KernelInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
 KernelInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
+KernelInfo emitRopeQuery(KernelEmitter &e, RopeQueryOp op);
+KernelInfo emitConcat(KernelEmitter &e, ConcatOp op);
 KernelInfo emitAttention(KernelEmitter &e, AttentionOp op);
 KernelInfo emitPartialAttention(KernelEmitter &e, PartialAttentionOp op);
 KernelInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);

@@ -35,6 +35,9 @@ FailureOr<KernelInfo> cpu::emitKernel(KernelEmitter &emitter, Operation *op) {
         return emitRopeKvUpdate(emitter, op);
       })
       .Case(
+          [&](RopeQueryOp op) -> Result { return emitRopeQuery(emitter, op); })
+      .Case([&](ConcatOp op) -> Result { return emitConcat(emitter, op); })
+      .Case(
           [&](AttentionOp op) -> Result { return emitAttention(emitter, op); })
       .Case([&](PartialAttentionOp op) -> Result {
         return emitPartialAttention(emitter, op);

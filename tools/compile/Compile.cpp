@@ -226,8 +226,8 @@ LogicalResult Compiler::run() {
   if (architectures.empty())
     return error() << "--target " << options.target << " is unknown, expected "
                    << cpu::listTargets();
-  FailureOr<ImportedModel> imported =
-      importModel(&context, options.checkpoint, options.media);
+  FailureOr<ImportedModel> imported = importModel(
+      &context, options.checkpoint, options.media, options.assistant);
   if (failed(imported))
     return failure();
   model = std::move(*imported);

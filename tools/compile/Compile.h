@@ -14,6 +14,8 @@ struct CompileOptions {
   std::string checkpoint;
   /// The GGUF file of the projections; may be empty.
   std::string media;
+  /// The folder of a companion for multi-token prediction; may be empty.
+  std::string assistant;
   /// A path; "-" is standard output, for `emit`.
   std::string output;
   /// "cpu", or architectures (targets/cpu/Variants.h).

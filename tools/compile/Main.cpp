@@ -22,6 +22,11 @@ int main(int argc, char **argv) {
       "mmproj", cl::value_desc("FILE"), cl::cat(tool.getCategory()),
       cl::desc("The GGUF file of the projections of images and sounds, for a "
                "GGUF checkpoint"));
+  cl::opt<std::string> assistant(
+      "assistant", cl::value_desc("FOLDER"), cl::cat(category),
+      cl::desc("The checkpoint's companion for multi-token prediction, a "
+               "Hugging Face folder: it drafts tokens that the model verifies "
+               "(its tensors are 'assistant.*' in recipes)"));
   cl::opt<std::string> output("o", cl::value_desc("FILE"), cl::cat(category),
                               cl::desc("The bundle to write; - with --emit"));
   // Options keep no copies of their texts.
@@ -126,6 +131,7 @@ int main(int argc, char **argv) {
   options.output = output;
   options.target = target;
   options.media = media;
+  options.assistant = assistant;
   options.quant = quant;
   options.recipe = recipe;
   options.importance = importance;

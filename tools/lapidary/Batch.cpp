@@ -63,7 +63,8 @@ private:
   std::unique_ptr<Scheduler> scheduler;
   /// Lines read.
   uint64_t number = 0;
-  uint64_t errors = 0, reused = 0;
+  uint64_t errors = 0, reused = 0, decoded = 0;
+  int64_t steps = 0, drafted = 0, accepted = 0;
   bool ended = false;
   Status failure;
 };
@@ -102,6 +103,7 @@ Result<SessionOptions> Batch::chooseEngine(const Survey &survey) const {
   session.context = options.run.context;
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
+  session.drafts = draftRoom(options.run.draft, model());
   // An image must be seen in one step. One that no step can take is an error of
   // its line.
   const schema::Target *target =
@@ -168,6 +170,10 @@ Status Batch::submit(const std::string &line) {
     answer["reused_tokens"] = result->reusedTokens;
     answer["completion_tokens"] = result->ids.size();
     reused += static_cast<uint64_t>(result->reusedTokens);
+    decoded += result->ids.empty() ? 0 : result->ids.size() - 1;
+    steps += result->steps;
+    drafted += result->draftedTokens;
+    accepted += result->acceptedTokens;
     put(place, std::move(answer));
   };
   scheduler->submit(std::move(submitted));
@@ -221,12 +227,13 @@ Result<int> Batch::run() {
                           "' changed, or could not be read to its end"));
   std::fprintf(stderr,
                "[%llu of %llu requests answered, %llu now in %.2f s, %llu of "
-               "them with an error; %llu prompt tokens were known]\n",
+               "them with an error; %llu prompt tokens were known%s]\n",
                static_cast<unsigned long long>(output.written()),
                static_cast<unsigned long long>(input.lines),
                static_cast<unsigned long long>(output.written() - before),
                now() - start, static_cast<unsigned long long>(errors),
-               static_cast<unsigned long long>(reused));
+               static_cast<unsigned long long>(reused),
+               describeDrafts(steps, decoded, drafted, accepted).c_str());
   return static_cast<int>(wasInterrupted() ? Interrupted : Success);
 }
 
@@ -287,6 +294,7 @@ void addBatchCommand(CLI::App &app, Action &action) {
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true));
   addSamplingOptions(*command, options->run);
+  addDraftOption(*command, options->run.draft);
   addContextOption(*command, options->run.context,
                    "Positions for each request, prompt and answer; unless "
                    "given the model's longest, or what fits into memory");

@@ -51,6 +51,7 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
   SessionOptions session;
   session.threads = options.threads;
   session.context = options.context;
+  session.drafts = draftRoom(options.draft, *program.model());
   // An image must be seen in one step.
   session.chunk = LAPIDARY_TRY(requiredChunk(program, tokens, session));
   MemoryPlan plan = LAPIDARY_TRY(planMemory(program, session));
@@ -101,6 +102,9 @@ Status printJson(const GenerateResult &result, const Timings &timings) {
                     {"token_logprobs", chosen},
                     {"finish_reason", result.finishReason},
                     {"stop_string", result.stopString},
+                    {"steps", result.steps},
+                    {"drafted_tokens", result.draftedTokens},
+                    {"accepted_tokens", result.acceptedTokens},
                     {"timings",
                      {{"load_s", timings.load},
                       {"verify_s", timings.verify},
@@ -124,13 +128,16 @@ void printStatistics(const GenerateResult &result, const Timings &timings) {
   const auto reused = static_cast<size_t>(result.reusedTokens);
   std::fprintf(
       stderr,
-      "[%zu prompt tokens%s, %.1f/s; %zu tokens, %.1f/s; %.2f s in all]\n",
+      "[%zu prompt tokens%s, %.1f/s; %zu tokens, %.1f/s%s; %.2f s in all]\n",
       result.promptIds.size(),
       reused > 0
           ? (" of which " + std::to_string(reused) + " were known").c_str()
           : "",
       rate(result.promptIds.size() - reused, result.prefillSeconds),
       result.ids.size(), rate(decodedTokens(result), result.decodeSeconds),
+      describeDrafts(result.steps, decodedTokens(result), result.draftedTokens,
+                     result.acceptedTokens)
+          .c_str(),
       timings.total);
 }
 

@@ -2,12 +2,15 @@
 // happens without the option.
 #include "tools/lapidary/RunOptions.h"
 
+#include "runtime/core/Limits.h"
 #include "tools/lapidary/Command.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
 #include <random>
@@ -137,7 +140,7 @@ void addOutputOptions(CLI::App &command, RunOptions &options) {
       "--json", options.json,
       "Print one JSON object at the end: prompt_tokens, prompt_ids, "
       "reused_tokens, ids, text, logprobs, token_logprobs, finish_reason, "
-      "stop_string, timings");
+      "stop_string, steps, drafted_tokens, accepted_tokens, timings");
   command
       .add_option("--logprobs", options.logprobs,
                   "With --json: for each token of the answer, the N likeliest "
@@ -292,12 +295,63 @@ void addSamplingOptions(CLI::App &command, RunOptions &options) {
       ->group(group);
 }
 
+void addDraftOption(CLI::App &command, std::string &draft) {
+  command
+      .add_option("--draft", draft,
+                  "Guess N tokens ahead in each step, with the companion that "
+                  "the bundle has or else from the text so far: no choice "
+                  "changes, only how fast it is made. auto guesses as many as "
+                  "are worth it, and none where that is fastest; off never "
+                  "does. auto unless given, off for bundles without a "
+                  "companion")
+      ->type_name("N|auto|off")
+      ->check([](const std::string &text) {
+        int32_t value = 0;
+        const auto [end, error] =
+            std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool number = error == std::errc() &&
+                            end == text.data() + text.size() && value >= 0 &&
+                            value <= maxDrafts;
+        return text == "auto" || text == "off" || number
+                   ? std::string()
+                   : "'" + text + "' is neither auto nor off nor 0 to " +
+                         std::to_string(maxDrafts);
+      });
+}
+
+int32_t chooseDraft(const std::string &draft, const schema::Model &model) {
+  if (draft == "auto" || (draft.empty() && model.assistant()))
+    return draftAuto;
+  if (draft.empty() || draft == "off")
+    return 0;
+  return static_cast<int32_t>(std::strtol(draft.c_str(), nullptr, 10));
+}
+
+int32_t draftRoom(const std::string &draft, const schema::Model &model) {
+  const int32_t chosen = chooseDraft(draft, model);
+  return chosen == draftAuto ? mostAutoDrafts : chosen;
+}
+
+std::string describeDrafts(int64_t steps, uint64_t tokens, int64_t drafted,
+                           int64_t accepted) {
+  if (drafted == 0 || steps == 0)
+    return "";
+  char text[128];
+  std::snprintf(
+      text, sizeof(text), ", %.2f tokens a step, %.0f %% of %lld drafts right",
+      static_cast<double>(tokens) / static_cast<double>(steps),
+      100 * static_cast<double>(accepted) / static_cast<double>(drafted),
+      static_cast<long long>(drafted));
+  return text;
+}
+
 GenerateOptions makeGenerateOptions(const RunOptions &options,
                                     const schema::Model &model) {
   GenerateOptions generate;
   generate.maxTokens = options.maxTokens;
   generate.logprobs = options.logprobs;
   generate.specialTokens = options.special;
+  generate.draft = chooseDraft(options.draft, model);
   generate.sampling = suggestedSampling(model);
   if (options.temperature)
     generate.sampling.temperature = *options.temperature;
@@ -333,6 +387,7 @@ void addRunOptions(CLI::App &command, RunOptions &options) {
                    "given the model's longest, or what "
                    "fits into memory");
   addThreadsOption(command, options.threads);
+  addDraftOption(command, options.draft);
   command
       .add_option("--state", options.state,
                   "Keep what was read and answered in FILE: a next prompt that "
