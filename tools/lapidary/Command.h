@@ -28,6 +28,7 @@ using Action = std::function<int()>;
 
 void addRunCommand(CLI::App &app, Action &action);
 void addBatchCommand(CLI::App &app, Action &action);
+void addServeCommand(CLI::App &app, Action &action);
 void addTokenizeCommand(CLI::App &app, Action &action);
 void addBenchCommand(CLI::App &app, Action &action);
 void addEvalCommand(CLI::App &app, Action &action);

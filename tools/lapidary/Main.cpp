@@ -134,6 +134,7 @@ int run(int argc, char **argv) {
     app.add_subcommand(command.name, command.help);
   addRunCommand(app, action);
   addBatchCommand(app, action);
+  addServeCommand(app, action);
   addTokenizeCommand(app, action);
   addBenchCommand(app, action);
   addEvalCommand(app, action);

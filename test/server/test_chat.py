@@ -1,0 +1,160 @@
+"""/v1/chat/completions through the official client and LiteLLM."""
+
+import json
+import os
+import threading
+
+import openai
+
+from serving import ServerTest, ask, openaiMessages, tasks
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched
+
+
+class Chat(ServerTest):
+    options = ("--parallel", "4")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.client = openai.OpenAI(base_url=cls.server.url + "/v1", api_key="none", max_retries=0)
+
+    def chat(self, text, **more):
+        return self.client.chat.completions.create(model="tiny", **ask(text, **more))
+
+    def testAnswer(self):
+        reply = self.chat("What is the capital of France?")
+        self.assertEqual(reply.choices[0].message.content, "Paris")
+        self.assertEqual(reply.choices[0].finish_reason, "stop")
+        self.assertEqual(reply.usage.total_tokens, reply.usage.prompt_tokens + reply.usage.completion_tokens)
+        self.assertEqual(reply.object, "chat.completion")
+
+    def testStreamSaysTheSame(self):
+        for text in ("What is the capital of Italy?", "Tell me a story."):
+            whole = self.chat(text, max_tokens=40)
+            stream = list(self.chat(text, max_tokens=40, stream=True, stream_options={"include_usage": True}))
+            content = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
+            self.assertEqual(content, whole.choices[0].message.content)
+            self.assertEqual(stream[0].choices[0].delta.role, "assistant")
+            self.assertEqual(stream[-2].choices[0].finish_reason, whole.choices[0].finish_reason)
+            self.assertEqual(stream[-1].usage.completion_tokens, whole.usage.completion_tokens)
+            self.assertEqual(stream[-1].choices, [])
+
+    def testPrefixIsReused(self):
+        text = "Remember this well: " + "red green blue " * 20
+        self.chat(text, max_tokens=1)
+        again = self.chat(text, max_tokens=1)
+        self.assertEqual(again.usage.prompt_tokens_details.cached_tokens, again.usage.prompt_tokens - 1)
+
+    def testChoicesAndSeeds(self):
+        first = self.chat("Tell me a story.", n=3, temperature=1, seed=5, max_tokens=20)
+        again = self.chat("Tell me a story.", n=3, temperature=1, seed=5, max_tokens=20)
+        texts = [choice.message.content for choice in first.choices]
+        self.assertEqual([choice.index for choice in first.choices], [0, 1, 2])
+        self.assertEqual(texts, [choice.message.content for choice in again.choices])
+        self.assertGreater(len(set(texts)), 1)
+        stream = self.chat("Tell me a story.", n=3, temperature=1, seed=5, max_tokens=20, stream=True)
+        gathered = ["", "", ""]
+        for chunk in stream:
+            for choice in chunk.choices:
+                gathered[choice.index] += choice.delta.content or ""
+        self.assertEqual(gathered, texts)
+
+    def testLogprobs(self):
+        reply = self.chat("What is the capital of France?", logprobs=True, top_logprobs=3)
+        entry = reply.choices[0].logprobs.content[0]
+        self.assertEqual(entry.token, "Paris")
+        self.assertEqual(entry.bytes, list(b"Paris"))
+        self.assertEqual(len(entry.top_logprobs), 3)
+        self.assertEqual(entry.top_logprobs[0].logprob, entry.logprob)
+        self.assertLess(entry.logprob, 0)
+
+    def testStopAndLength(self):
+        whole = self.chat("Tell me a story.", max_tokens=60).choices[0].message.content
+        word = whole.split()[4]
+        cut = self.chat("Tell me a story.", max_tokens=60, stop=[word])
+        self.assertEqual(cut.choices[0].message.content, whole[:whole.index(word)])
+        self.assertEqual(cut.choices[0].finish_reason, "stop")
+        short = self.chat("Tell me a story.", max_completion_tokens=3)
+        self.assertEqual(short.choices[0].finish_reason, "length")
+        self.assertEqual(short.usage.completion_tokens, 3)
+
+    def testBias(self):
+        tokens = self.server.post("/tokenize", {"content": "Paris"})[2]["tokens"]
+        reply = self.chat("What is the capital of France?", logit_bias={str(tokens[0]): -100}, max_tokens=5)
+        self.assertNotIn("Paris", reply.choices[0].message.content)
+
+    def testMedia(self):
+        for kind in ("digits", "shape", "two_images", "keys", "video"):
+            for task in tasks(kind):
+                reply = self.client.chat.completions.create(
+                    model="tiny", messages=openaiMessages(task), temperature=0, max_tokens=40)
+                self.assertEqual(reply.choices[0].message.content, task["answer"], (kind, task["media"]))
+
+    def testDetailChoosesTokens(self):
+        def promptTokens(**more):
+            messages = openaiMessages(tasks("digits")[0])
+            for part in messages[0]["content"]:
+                if part["type"] == "image_url":
+                    part["image_url"].update(more)
+            reply = self.client.chat.completions.create(model="tiny", messages=messages, max_tokens=1)
+            return reply.usage.prompt_tokens
+        low, high = promptTokens(detail="low"), promptTokens(detail="high")
+        self.assertGreater(high, low + 200)
+        self.assertEqual(promptTokens(), promptTokens(detail="auto"))
+        self.assertLess(promptTokens(max_soft_tokens=30), low)
+
+    def testThinkingIsApart(self):
+        reply = self.chat("What is 3 + 5?", extra_body={"chat_template_kwargs": {"enable_thinking": True}},
+                          max_tokens=80)
+        message = reply.choices[0].message
+        self.assertTrue(message.reasoning_content)
+        self.assertIn("8", message.content)
+        self.assertNotIn("channel", message.content + message.reasoning_content)
+        self.assertGreater(reply.usage.completion_tokens_details.reasoning_tokens, 0)
+        plain = self.chat("What is 3 + 5?", max_tokens=80).choices[0].message
+        self.assertIsNone(getattr(plain, "reasoning_content", None))
+        self.assertIn("8", self.chat("What is 3 + 5?", reasoning_effort="low", max_tokens=80).choices[0].message.content)
+
+    def testErrorsAreOpenAis(self):
+        for more, param in (({"temperature": "hot"}, "temperature"), ({"n": 0}, "n"), ({"stop": 5}, "stop")):
+            with self.assertRaises(openai.BadRequestError) as raised:
+                self.client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "x"}],
+                                                    extra_body=more)
+            self.assertEqual(raised.exception.param, param)
+            self.assertEqual(raised.exception.type, "invalid_request_error")
+        with self.assertRaises(openai.BadRequestError) as raised:
+            self.chat("word " * 5000)
+        self.assertIn("tokens", raised.exception.message)
+        with self.assertRaises(openai.APIStatusError) as raised:
+            self.client.embeddings.create(model="tiny", input="x")
+        self.assertEqual(raised.exception.status_code, 501)
+
+    def testManyAtOnceSayWhatOneSays(self):
+        questions = [f"What is {i} + {j}?" for i in range(1, 5) for j in range(1, 5)]
+        alone = [self.chat(text).choices[0].message.content for text in questions]
+        together = [None] * len(questions)
+
+        def answer(index):
+            together[index] = self.chat(questions[index]).choices[0].message.content
+        threads = [threading.Thread(target=answer, args=(index,)) for index in range(len(questions))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(together, alone)
+
+    def testLiteLlm(self):
+        import litellm
+        reply = litellm.completion(model="openai/tiny", api_base=self.server.url + "/v1", api_key="none",
+                                   **ask("What is the capital of France?"))
+        self.assertEqual(reply.choices[0].message.content, "Paris")
+        stream = litellm.completion(model="openai/tiny", api_base=self.server.url + "/v1", api_key="none", stream=True,
+                                    **ask("What is the capital of Italy?"))
+        self.assertEqual("".join(chunk.choices[0].delta.content or "" for chunk in stream), "Rome")
+
+    def testModels(self):
+        self.assertEqual([model.id for model in self.client.models.list()], ["tiny"])
+        self.assertEqual(self.client.models.retrieve("tiny").id, "tiny")
+        with self.assertRaises(openai.NotFoundError):
+            self.client.models.retrieve("other")

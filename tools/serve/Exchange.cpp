@@ -1,0 +1,253 @@
+#include "tools/serve/Exchange.h"
+
+#include "runtime/core/Text.h"
+
+#include <ctime>
+
+namespace lapidary::serve {
+
+bool MemoryBudget::Lease::take(size_t bytes) {
+  if (budget.left.fetch_sub(static_cast<int64_t>(bytes)) <
+      static_cast<int64_t>(bytes)) {
+    budget.left += static_cast<int64_t>(bytes);
+    return false;
+  }
+  taken += bytes;
+  return true;
+}
+
+namespace {
+
+size_t bytesOf(const PreparedPrompt &prompt) {
+  size_t bytes = prompt.tokens.size() * sizeof(int32_t);
+  for (const PreparedPrompt::Item &item : prompt.items)
+    bytes += (item.pixels.size() + item.frames.size()) * sizeof(float);
+  return bytes;
+}
+
+/// What /v1/responses repeats of a request, and its defaults.
+Json echoOf(const ChatRequest &request) {
+  Json tools = Json::array();
+  if (request.rules.tools.is_array())
+    for (const Json &tool : request.rules.tools) {
+      Json entry = {{"type", "function"}, {"strict", true}};
+      entry.update(tool["function"]);
+      tools.push_back(std::move(entry));
+    }
+  auto number = [](const std::optional<double> &value) {
+    return value ? Json(*value) : Json();
+  };
+  const ChatRules::ToolChoice choice = request.rules.toolChoice;
+  return {{"instructions", nullptr},
+          {"max_output_tokens",
+           request.maxTokens > 0 ? Json(request.maxTokens) : Json()},
+          {"metadata", Json::object()},
+          {"parallel_tool_calls", request.rules.parallelCalls},
+          {"previous_response_id", nullptr},
+          {"temperature", number(request.sampling.temperature)},
+          {"top_p", number(request.sampling.topP)},
+          {"tools", std::move(tools)},
+          {"tool_choice",
+           choice == ChatRules::ToolChoice::Required ? "required" : "auto"},
+          {"store", false},
+          {"truncation", "disabled"}};
+}
+
+} // namespace
+
+std::shared_ptr<Exchange>
+Exchange::create(const ServedModel &model, EngineLoop &loop,
+                 const ChatRequest &request, const RequestLimits &limits,
+                 double maxSeconds, std::shared_ptr<MemoryBudget::Lease> lease,
+                 Problems &problems) {
+  std::optional<std::vector<PreparedPrompt>> prompts =
+      model.prepare(request, problems);
+  if (!prompts)
+    return nullptr;
+  std::shared_ptr<Exchange> exchange(new Exchange(model, loop));
+  exchange->api = request.api;
+  exchange->id = randomId();
+  exchange->logprobs = request.logprobs;
+  exchange->channel = std::make_shared<Channel>();
+  exchange->channel->prompts = *std::move(prompts);
+  exchange->channel->lease = std::move(lease);
+  if (request.maxSeconds > 0 && request.maxSeconds < maxSeconds)
+    maxSeconds = request.maxSeconds;
+  exchange->deadline =
+      std::chrono::steady_clock::now() +
+      std::chrono::milliseconds(static_cast<int64_t>(maxSeconds * 1000));
+
+  for (const PreparedPrompt &prompt : exchange->channel->prompts) {
+    if (!exchange->channel->lease->take(bytesOf(prompt))) {
+      problems.add({}, "the media of all requests at hand take too much memory",
+                   429);
+      return nullptr;
+    }
+    std::optional<GenerateOptions> options =
+        model.options(request, prompt, limits, problems);
+    if (!options)
+      return nullptr;
+    exchange->promptTokens += static_cast<int64_t>(prompt.tokens.size());
+    for (int32_t choice = 0; choice < request.choices; ++choice) {
+      auto task = std::make_shared<Task>();
+      // A grammar's place in the text belongs to one answer.
+      if (choice > 0) {
+        const uint64_t seed = options->sampling.seed;
+        options = model.options(request, prompt, limits, problems);
+        if (!options)
+          return nullptr;
+        options->sampling.seed = seed + 1;
+      }
+      task->input = prompt.input();
+      task->options = *options;
+      const size_t answer = exchange->tasks.size();
+      std::shared_ptr<Channel> channel = exchange->channel;
+      task->options.onPart = [channel, answer](const AnswerPart &part) {
+        Event event{answer,
+                    std::string(part.text),
+                    part.control,
+                    {part.tokens.begin(), part.tokens.end()},
+                    {}};
+        {
+          const std::lock_guard lock(channel->mutex);
+          channel->events.push_back(std::move(event));
+        }
+        channel->arrived.notify_one();
+        return true;
+      };
+      task->onDone = [channel, answer](Result<GenerateResult> result) {
+        {
+          const std::lock_guard lock(channel->mutex);
+          channel->events.push_back({answer, {}, -1, {}, std::move(result)});
+        }
+        channel->arrived.notify_one();
+      };
+      exchange->tasks.push_back(std::move(task));
+      exchange->parsers.push_back(std::make_unique<AnswerParser>(
+          model.tokenizer(), prompt.startsInThought));
+    }
+  }
+  exchange->open = exchange->tasks.size();
+  exchange->gathered.resize(exchange->open);
+  ReplyHead head;
+  head.id = exchange->id;
+  head.model = request.model.empty() ? model.name() : request.model;
+  head.created = std::time(nullptr);
+  head.includeUsage = request.includeUsage;
+  head.logprobs = request.logprobs;
+  head.choices = static_cast<size_t>(request.choices);
+  if (request.api == Api::Responses)
+    head.echoed = echoOf(request);
+  exchange->writer = makeReplyWriter(request.api, std::move(head));
+  return exchange;
+}
+
+EngineLoop::Submitted Exchange::submit() { return loop.submit(tasks); }
+
+void Exchange::abandon() {
+  if (open == 0)
+    return;
+  loop.metrics().countCancelled();
+  for (const std::shared_ptr<Task> &task : tasks)
+    loop.cancel(*task);
+  open = 0;
+}
+
+void Exchange::checkTime() {
+  if (std::chrono::steady_clock::now() < deadline)
+    return;
+  for (const std::shared_ptr<Task> &task : tasks)
+    loop.cancel(*task);
+}
+
+std::deque<Exchange::Event> Exchange::takeEvents() {
+  checkTime();
+  std::unique_lock lock(channel->mutex);
+  channel->arrived.wait_for(lock, std::chrono::milliseconds(100),
+                            [this] { return !channel->events.empty(); });
+  return std::exchange(channel->events, {});
+}
+
+std::string Exchange::takeEvent(Event &event) {
+  GatheredAnswer &answer = gathered[event.answer];
+  AnswerDelta delta;
+  const bool ends = event.result.has_value();
+  if (api == Api::Completion)
+    delta.content = std::move(event.text);
+  else if (ends)
+    delta = parsers[event.answer]->finish();
+  else
+    delta =
+        parsers[event.answer]->push({event.text, event.control, event.tokens});
+  const bool thinks = !delta.reasoning.empty() && delta.content.empty();
+  if (thinks)
+    answer.ending.usage.reasoningTokens +=
+        static_cast<int64_t>(event.tokens.size());
+  // Logprobs are those of the content.
+  std::vector<ReplyToken> tokens;
+  if (logprobs && !delta.content.empty())
+    tokens = model.replyTokens(event.tokens);
+  answer.add(delta, tokens, id, event.answer);
+  std::string text = writer->push(event.answer, delta, tokens);
+  if (!ends)
+    return text;
+
+  --open;
+  if (!event.result->ok()) {
+    const Status status = event.result->status();
+    failure =
+        ApiError{status.getCode() == StatusCode::InvalidArgument ? 400 : 500,
+                 status.message(),
+                 {},
+                 {},
+                 {}};
+    return text;
+  }
+  const GenerateResult &result = **event.result;
+  answer.ending.reason = result.finishReason;
+  answer.ending.stopString = result.stopString;
+  Usage &usage = answer.ending.usage;
+  usage.promptTokens = static_cast<int64_t>(result.promptIds.size());
+  usage.cachedTokens = result.reusedTokens;
+  usage.answerTokens = static_cast<int64_t>(result.ids.size());
+  usage.promptSeconds = result.embedSeconds + result.prefillSeconds;
+  usage.answerSeconds = result.decodeSeconds;
+  if (result.finishReason == "cancelled" && loop.stopping())
+    failure = ApiError{503, "the server is stopping", {}, {}, {}};
+  return text + writer->end(event.answer, answer);
+}
+
+std::optional<Json> Exchange::finish(const std::function<bool()> &gone,
+                                     std::optional<ApiError> &error) {
+  while (open > 0) {
+    std::deque<Event> events = takeEvents();
+    for (Event &event : events)
+      takeEvent(event);
+    if (open > 0 && gone()) {
+      abandon();
+      return std::nullopt;
+    }
+  }
+  error = failure;
+  if (failure)
+    return std::nullopt;
+  return writer->whole(gathered);
+}
+
+std::string Exchange::next(bool &done) {
+  std::string text;
+  if (!begun)
+    text = writer->begin(promptTokens);
+  // What begins a stream does not wait for the first token.
+  if (std::exchange(begun, true) || text.empty()) {
+    std::deque<Event> events = takeEvents();
+    for (Event &event : events)
+      text += takeEvent(event);
+  }
+  done = open == 0;
+  if (done)
+    text += failure ? writer->fail(*failure) : writer->close(gathered);
+  return text;
+}
+
+} // namespace lapidary::serve

@@ -1,0 +1,201 @@
+// Everything here is done by the thread of the client's connection, beside the
+// engine.
+#include "tools/serve/ServedModel.h"
+
+#include "runtime/core/Text.h"
+
+#include <random>
+
+namespace lapidary::serve {
+
+namespace {
+
+uint64_t randomSeed() {
+  std::random_device device;
+  return uint64_t(device()) << 32 | device();
+}
+
+/// Whether the text ends inside a thought.
+bool endsInThought(const std::string &prompt) {
+  const size_t opened = prompt.rfind("<|channel>");
+  const size_t closed = prompt.rfind("<channel|>");
+  const size_t turn = prompt.rfind("<|turn>");
+  return opened != std::string::npos &&
+         (turn == std::string::npos || opened > turn) &&
+         (closed == std::string::npos || closed < opened);
+}
+
+} // namespace
+
+GenerateInput PreparedPrompt::input() const {
+  GenerateInput input;
+  input.tokens = tokens;
+  for (const Item &item : items)
+    input.media.push_back({item.pixels, item.positions, item.frames, {}});
+  input.whole = true;
+  return input;
+}
+
+Result<std::unique_ptr<ServedModel>>
+ServedModel::create(std::shared_ptr<const Bundle> bundle, std::string alias) {
+  Tokenizer table = LAPIDARY_TRY(
+      Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
+  std::unique_ptr<ServedModel> served(
+      new ServedModel(std::move(bundle), std::move(table)));
+  served->shownName =
+      alias.empty() ? served->model().name()->str() : std::move(alias);
+  return served;
+}
+
+Result<std::string> ServedModel::render(const ChatRequest &request) const {
+  return renderPrompt(nlohmann::json(request.messages),
+                      nlohmann::json(request.templateOptions));
+}
+
+void ServedModel::checkLength(const PreparedPrompt &prompt,
+                              Problems &problems) const {
+  if (prompt.tokens.empty())
+    problems.add("prompt", "the prompt is empty");
+  if (static_cast<int64_t>(prompt.tokens.size()) < context)
+    return;
+  problems.add({}, concat("the prompt has ", prompt.tokens.size(),
+                          " tokens, but the context has ", context,
+                          " positions and the answer needs one at least"));
+}
+
+std::optional<std::vector<PreparedPrompt>>
+ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
+  std::vector<PreparedPrompt> prompts;
+  if (request.api == Api::Completion) {
+    for (const std::string &text : request.prompts) {
+      PreparedPrompt prompt;
+      prompt.tokens.push_back(model().bos_token());
+      const std::vector<int32_t> ids = tokens.encode(text);
+      // A text that begins with the mark itself gets no second one.
+      const bool marked = !ids.empty() && ids[0] == model().bos_token();
+      prompt.tokens.insert(prompt.tokens.end(), ids.begin() + marked,
+                           ids.end());
+      prompts.push_back(std::move(prompt));
+    }
+    for (const std::vector<int32_t> &ids : request.promptIds) {
+      PreparedPrompt prompt;
+      prompt.tokens = ids;
+      prompts.push_back(std::move(prompt));
+    }
+    // Marks of media in a text have no media.
+    for (const PreparedPrompt &prompt : prompts)
+      for (int32_t id : prompt.tokens)
+        if (id >= 0 &&
+            (id == model().image_token() || id == model().audio_token() ||
+             id == model().video_token()))
+          problems.add("prompt", "'prompt' has a placeholder of a medium; "
+                                 "media need /v1/chat/completions");
+  } else {
+    LoadedMedia media = loadMedia(model(), request.media, chunk, problems);
+    if (!problems.ok())
+      return std::nullopt;
+    Result<std::string> text = render(request);
+    if (text.ok()) {
+      PreparedPrompt prompt;
+      prompt.startsInThought = endsInThought(*text);
+      text = expandMedia(*text, media.tokens);
+      if (text.ok()) {
+        prompt.tokens = tokens.encode(*text);
+        prompt.items = std::move(media.items);
+        prompts.push_back(std::move(prompt));
+      }
+    }
+    if (!text.ok())
+      problems.add("messages", text.status().message());
+  }
+  for (const PreparedPrompt &prompt : prompts)
+    checkLength(prompt, problems);
+  if (!problems.ok())
+    return std::nullopt;
+  return prompts;
+}
+
+std::optional<GenerateOptions>
+ServedModel::options(const ChatRequest &request, const PreparedPrompt &prompt,
+                     const RequestLimits &limits, Problems &problems) const {
+  GenerateOptions options;
+  options.maxTokens = request.maxTokens;
+  if (limits.maxTokens > 0 &&
+      (options.maxTokens == 0 || options.maxTokens > limits.maxTokens))
+    options.maxTokens = limits.maxTokens;
+  options.logprobs = request.topLogprobs;
+  options.chosenLogprobs = request.logprobs;
+  options.stop = request.stop;
+
+  SamplerOptions &sampling = options.sampling;
+  sampling = suggestedSampling(model());
+  const SamplingFields &wanted = request.sampling;
+  auto set = [](auto &field, const auto &value) {
+    if (value)
+      field = static_cast<std::remove_reference_t<decltype(field)>>(*value);
+  };
+  set(sampling.temperature, wanted.temperature);
+  set(sampling.topP, wanted.topP);
+  set(sampling.minP, wanted.minP);
+  set(sampling.typicalP, wanted.typicalP);
+  if (wanted.topK)
+    sampling.topK = static_cast<int32_t>(std::max<int64_t>(*wanted.topK, 0));
+  set(sampling.penalties.repeat, wanted.repeatPenalty);
+  set(sampling.penalties.presence, wanted.presencePenalty);
+  set(sampling.penalties.frequency, wanted.frequencyPenalty);
+  if (wanted.repeatLastN)
+    sampling.penalties.lastTokens = static_cast<int32_t>(*wanted.repeatLastN);
+  sampling.seed = wanted.seed ? *wanted.seed : randomSeed();
+  for (const auto &[id, bias] : wanted.logitBias)
+    sampling.logitBias.push_back(
+        {id, bias <= -100 ? -std::numeric_limits<float>::infinity() : bias});
+  if (request.ignoreEnd)
+    for (int32_t id : *model().stop_tokens())
+      sampling.logitBias.push_back(
+          {id, -std::numeric_limits<float>::infinity()});
+
+  ChatRules rules = request.rules;
+  rules.startsInThought = prompt.startsInThought;
+  const bool constrained = rules.schema || rules.jsonObject ||
+                           !rules.grammar.empty() ||
+                           rules.toolChoice == ChatRules::ToolChoice::Required;
+  if (constrained) {
+    problems.add({}, "constraints are not there yet", 501);
+    return std::nullopt;
+  }
+  return options;
+}
+
+std::string ServedModel::tokenText(int32_t id) const {
+  const std::string_view piece = tokens.piece(id);
+  if (tokens.isSpecial(id))
+    return std::string(piece);
+  if (piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with(">"))
+    return std::string(1, static_cast<char>(std::stoi(
+                              std::string(piece.substr(3, 2)), nullptr, 16)));
+  std::string text;
+  constexpr std::string_view space = "\u2581";
+  for (size_t at = 0; at < piece.size();) {
+    if (piece.substr(at).starts_with(space)) {
+      text += ' ';
+      at += space.size();
+    } else {
+      text += piece[at++];
+    }
+  }
+  return text;
+}
+
+std::vector<ReplyToken>
+ServedModel::replyTokens(std::span<const TokenChoice> choices) const {
+  std::vector<ReplyToken> list;
+  for (const TokenChoice &choice : choices) {
+    ReplyToken token{tokenText(choice.id), choice.id, choice.logprob, {}};
+    for (const TokenLogprob &entry : choice.top)
+      token.top.push_back({tokenText(entry.id), entry.id, entry.logprob});
+    list.push_back(std::move(token));
+  }
+  return list;
+}
+
+} // namespace lapidary::serve

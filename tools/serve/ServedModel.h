@@ -1,0 +1,91 @@
+// The bundle as the server shows it, and what a request becomes before it goes
+// to the engine: the rendered prompt's tokens, media cut into patches and
+// frames, and the options of the answer. The one place where requests meet the
+// chat template, the constraints and the sampler.
+#pragma once
+
+#include "runtime/core/Bundle.h"
+#include "tools/serve/ChatRequest.h"
+#include "tools/serve/EngineLoop.h"
+#include "tools/serve/Reply.h"
+
+#include <memory>
+
+namespace lapidary::serve {
+
+/// A prompt as the engine takes it, and the memory behind it.
+struct PreparedPrompt {
+  /// One image, sound or frame of a video.
+  struct Item {
+    std::vector<float> pixels;
+    std::vector<int32_t> positions;
+    std::vector<float> frames;
+  };
+  std::vector<int32_t> tokens;
+  std::vector<Item> items;
+  bool startsInThought = false;
+
+  /// Points into this object.
+  GenerateInput input() const;
+};
+
+/// Safe to use from several threads at once.
+class ServedModel {
+public:
+  /// `alias`: the name that clients see; empty: the checkpoint's.
+  static Result<std::unique_ptr<ServedModel>>
+  create(std::shared_ptr<const Bundle> bundle, std::string alias);
+
+  const Bundle &bundle() const { return *file; }
+  const std::shared_ptr<const Bundle> &sharedBundle() const { return file; }
+  const schema::Model &model() const { return *file->program().model(); }
+  const Tokenizer &tokenizer() const { return tokens; }
+  const std::string &name() const { return shownName; }
+  bool takes(MediaKind kind) const;
+
+  /// After the engine was made: what prompts must fit in.
+  void setMemoryPlan(const MemoryPlan &plan) {
+    context = plan.context;
+    chunk = plan.chunk;
+  }
+  int64_t contextSize() const { return context; }
+
+  /// The prompt's text, media as placeholders.
+  Result<std::string> render(const ChatRequest &request) const;
+  /// One for each prompt of the request. Errors are the client's.
+  std::optional<std::vector<PreparedPrompt>> prepare(const ChatRequest &request,
+                                                     Problems &problems) const;
+  /// Everything but the callbacks.
+  std::optional<GenerateOptions> options(const ChatRequest &request,
+                                         const PreparedPrompt &prompt,
+                                         const RequestLimits &limits,
+                                         Problems &problems) const;
+
+  /// A token's bytes as text; a mark's name for a special token.
+  std::string tokenText(int32_t id) const;
+  std::vector<ReplyToken>
+  replyTokens(std::span<const TokenChoice> choices) const;
+
+private:
+  explicit ServedModel(std::shared_ptr<const Bundle> bundle, Tokenizer table)
+      : file(std::move(bundle)), tokens(std::move(table)) {}
+  void checkLength(const PreparedPrompt &prompt, Problems &problems) const;
+
+  std::shared_ptr<const Bundle> file;
+  Tokenizer tokens;
+  std::string shownName;
+  int64_t context = 0, chunk = 0;
+};
+
+/// Media as they fill placeholders: the tokens each takes, and the items.
+struct LoadedMedia {
+  std::vector<MediaTokens> tokens;
+  std::vector<PreparedPrompt::Item> items;
+};
+/// Decodes media and cuts them; `chunk` bounds an image's soft tokens. What is
+/// wrong goes to `problems`, with the field's name.
+LoadedMedia loadMedia(const schema::Model &model,
+                      const std::vector<MediaSource> &media, int64_t chunk,
+                      Problems &problems);
+
+} // namespace lapidary::serve
