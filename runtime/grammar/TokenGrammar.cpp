@@ -48,9 +48,81 @@ bool TokenGrammar::isEnd(State state) {
   return true;
 }
 
-void TokenGrammar::walk(State state, std::vector<uint32_t> &bits) {
-  const std::span<const TokenTable::Node> nodes = table.nodes();
-  const std::span<const int32_t> tokens = table.tokens();
+/// The states after one plain character of any kind, put to those in `next`.
+/// False where some character cannot come.
+bool TokenGrammar::addNextCharacters(State state, std::vector<State> &next) {
+  const auto add = [](std::vector<State> &states, State to) {
+    if (to == Automaton::dead)
+      return false;
+    if (std::find(states.begin(), states.end(), to) == states.end())
+      states.push_back(to);
+    return true;
+  };
+  for (uint16_t byte = 0; byte < 0x80; ++byte)
+    if (TokenTable::isPlain(static_cast<uint8_t>(byte)) &&
+        !add(next, automaton.step(state, byte)))
+      return false;
+  // UTF-8 by how the lead byte bounds the byte after it (RFC 3629).
+  struct Lead {
+    uint8_t first, last, nextFirst, nextLast;
+    int more;
+  };
+  constexpr Lead leads[] = {
+      {0xC2, 0xDF, 0x80, 0xBF, 0}, {0xE0, 0xE0, 0xA0, 0xBF, 1},
+      {0xE1, 0xEC, 0x80, 0xBF, 1}, {0xED, 0xED, 0x80, 0x9F, 1},
+      {0xEE, 0xEF, 0x80, 0xBF, 1}, {0xF0, 0xF0, 0x90, 0xBF, 2},
+      {0xF1, 0xF3, 0x80, 0xBF, 2}, {0xF4, 0xF4, 0x80, 0x8F, 2}};
+  std::vector<State> states, after;
+  const auto stepAll = [&](uint16_t first, uint16_t last) {
+    after.clear();
+    for (State from : states)
+      for (uint16_t byte = first; byte <= last; ++byte)
+        if (!add(after, automaton.step(from, byte)))
+          return false;
+    states.swap(after);
+    return true;
+  };
+  for (const Lead &lead : leads) {
+    states.assign(1, state);
+    if (!stepAll(lead.first, lead.last) ||
+        !stepAll(lead.nextFirst, lead.nextLast))
+      return false;
+    for (int i = 0; i < lead.more; ++i)
+      if (!stepAll(0x80, 0xBF))
+        return false;
+    for (State to : states)
+      add(next, to);
+  }
+  return true;
+}
+
+/// Whether all plain tokens may come. Only where few states are concerned, as
+/// within strings; a walk gives the same mask elsewhere.
+bool TokenGrammar::takesPlainText(State state) {
+  constexpr size_t fewStates = 4;
+  std::vector<State> known{state}, level{state}, next;
+  for (size_t length = 0; length < TokenTable::plainLength; ++length) {
+    next.clear();
+    for (State from : level)
+      if (!addNextCharacters(from, next) || next.size() > fewStates)
+        return false;
+    level.clear();
+    for (State to : next) {
+      if (std::find(known.begin(), known.end(), to) == known.end()) {
+        known.push_back(to);
+        level.push_back(to);
+      }
+    }
+    if (level.empty())
+      return true;
+  }
+  return true;
+}
+
+void TokenGrammar::walk(State state, const TokenTable::Tree &tree,
+                        std::vector<uint32_t> &bits) {
+  const std::vector<TokenTable::Node> &nodes = tree.nodes;
+  const std::vector<int32_t> &tokens = tree.tokens;
   path[0] = state;
   for (size_t at = 0; at < nodes.size();) {
     const TokenTable::Node &node = nodes[at];
@@ -75,7 +147,13 @@ Result<std::span<const uint32_t>> TokenGrammar::mask(State state) {
     masks.clear();
   std::vector<uint32_t> bits(words);
   automaton.allowWork();
-  walk(state, bits);
+  if (takesPlainText(state)) {
+    std::copy(table.plainTokens().begin(), table.plainTokens().end(),
+              bits.begin());
+    walk(state, table.others(), bits);
+  } else {
+    walk(state, table.all(), bits);
+  }
   for (size_t mark = 0; mark < marks.size(); ++mark)
     if (automaton.step(state, static_cast<uint16_t>(firstMark + mark)) !=
         Automaton::dead)

@@ -32,7 +32,10 @@ public:
   State tidy(State state);
 
 private:
-  void walk(State state, std::vector<uint32_t> &bits);
+  void walk(State state, const TokenTable::Tree &tree,
+            std::vector<uint32_t> &bits);
+  bool takesPlainText(State state);
+  bool addNextCharacters(State state, std::vector<State> &next);
 
   Automaton automaton;
   const TokenTable &table;

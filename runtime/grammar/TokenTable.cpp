@@ -3,6 +3,7 @@
 
 #include "runtime/core/Text.h"
 #include "runtime/model/TokenizerTable.h"
+#include "runtime/model/Unicode.h"
 
 #include <algorithm>
 
@@ -10,6 +11,20 @@ namespace lapidary {
 namespace {
 /// Longer ones are left out of grammars; real ones have up to some hundred.
 constexpr size_t longestToken = 1024;
+
+bool isPlainText(std::string_view text) {
+  size_t length = 0;
+  while (!text.empty()) {
+    Utf8Character c = readUtf8(text);
+    if (c.state != Utf8State::Complete ||
+        (c.size == 1 && !TokenTable::isPlain(static_cast<uint8_t>(text[0]))) ||
+        ++length > TokenTable::plainLength)
+      return false;
+    text.remove_prefix(c.size);
+  }
+  return true;
+}
+
 } // namespace
 
 Result<TokenTable> TokenTable::create(const Tokenizer &tokenizer) {
@@ -58,33 +73,49 @@ Result<TokenTable> TokenTable::create(const Tokenizer &tokenizer) {
     return order != 0 ? order < 0 : a.token < b.token;
   });
 
+  std::vector<int32_t> sorted, others;
+  table.plain.resize((table.size() + 31) / 32);
+  for (const Key &key : keys) {
+    sorted.push_back(key.token);
+    std::string_view bytes = table.bytes(key.token);
+    table.deepest =
+        std::max(table.deepest, static_cast<uint16_t>(bytes.size()));
+    if (isPlainText(bytes))
+      table.plain[key.token / 32] |= 1u << key.token % 32;
+    else
+      others.push_back(key.token);
+  }
+  table.everything = table.makeTree(sorted);
+  table.rest = table.makeTree(others);
+  return table;
+}
+
+TokenTable::Tree TokenTable::makeTree(std::span<const int32_t> sorted) const {
+  Tree tree;
   // Nodes whose `skip` is not known yet: those on the way to the last token.
   std::vector<uint32_t> open;
   std::string_view last;
-  for (const Key &key : keys) {
-    std::string_view bytes = table.bytes(key.token);
-    size_t common =
-        std::mismatch(last.begin(), last.end(), bytes.begin(), bytes.end())
-            .first -
-        last.begin();
+  for (int32_t token : sorted) {
+    std::string_view now = bytes(token);
+    size_t common = static_cast<size_t>(
+        std::mismatch(last.begin(), last.end(), now.begin(), now.end()).first -
+        last.begin());
     while (open.size() > common) {
-      table.tree[open.back()].skip = static_cast<uint32_t>(table.tree.size());
+      tree.nodes[open.back()].skip = static_cast<uint32_t>(tree.nodes.size());
       open.pop_back();
     }
-    for (size_t depth = common; depth < bytes.size(); ++depth) {
-      open.push_back(static_cast<uint32_t>(table.tree.size()));
-      table.tree.push_back({0, static_cast<uint32_t>(table.order.size()),
+    for (size_t depth = common; depth < now.size(); ++depth) {
+      open.push_back(static_cast<uint32_t>(tree.nodes.size()));
+      tree.nodes.push_back({0, static_cast<uint32_t>(tree.tokens.size()),
                             static_cast<uint16_t>(depth),
-                            static_cast<uint8_t>(bytes[depth])});
+                            static_cast<uint8_t>(now[depth])});
     }
-    table.order.push_back(key.token);
-    table.deepest =
-        std::max(table.deepest, static_cast<uint16_t>(bytes.size()));
-    last = bytes;
+    tree.tokens.push_back(token);
+    last = now;
   }
   for (uint32_t node : open)
-    table.tree[node].skip = static_cast<uint32_t>(table.tree.size());
-  return table;
+    tree.nodes[node].skip = static_cast<uint32_t>(tree.nodes.size());
+  return tree;
 }
 
 } // namespace lapidary

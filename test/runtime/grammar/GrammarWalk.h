@@ -37,7 +37,7 @@ struct Vocabulary {
     }();
     static const bool filled = [&] {
       auto &byText = const_cast<Vocabulary &>(vocabulary).byText;
-      for (int32_t id : vocabulary.tokens.tokens())
+      for (int32_t id : vocabulary.tokens.all().tokens)
         byText.emplace(vocabulary.tokens.bytes(id), id);
       return true;
     }();
