@@ -18,18 +18,6 @@ const std::string origin = "the request";
 constexpr int64_t mostTokens = int64_t(1) << 40;
 constexpr int64_t mostImageTokens = 1 << 20;
 
-/// The kinds of the prompt's placeholders in order.
-std::vector<MediaKind> placeholders(std::string_view prompt) {
-  std::vector<MediaKind> kinds;
-  for (size_t at = 0; (at = prompt.find("<|", at)) != std::string_view::npos;
-       at += 2)
-    for (MediaKind kind :
-         {MediaKind::Image, MediaKind::Audio, MediaKind::Video})
-      if (prompt.substr(at).starts_with(concat("<|", mediaName(kind), "|>")))
-        kinds.push_back(kind);
-  return kinds;
-}
-
 /// "path", {"path": ..., "tokens": N} or {"base64": ..., "tokens": N}.
 Result<MediaFile> readMedium(const json &value, MediaKind kind,
                              const std::string &folder,
@@ -76,7 +64,7 @@ Result<MediaFile> readMedium(const json &value, MediaKind kind,
 Result<std::vector<MediaFile>> readMedia(const json *media,
                                          const std::string &prompt,
                                          const std::string &folder) {
-  const std::vector<MediaKind> kinds = placeholders(prompt);
+  const std::vector<MediaKind> kinds = mediaPlaceholders(prompt);
   const size_t count = media && media->is_array() ? media->size() : 0;
   if ((media && !media->is_array()) || count != kinds.size())
     return invalidData(
@@ -89,6 +77,49 @@ Result<std::vector<MediaFile>> readMedia(const json *media,
     files.push_back(LAPIDARY_TRY(readMedium(
         (*media)[index], kinds[index], folder, concat("media[", index, "]"))));
   return files;
+}
+
+/// A string or a list of strings, as OpenAI's API has it.
+Result<std::vector<std::string>> readStop(JsonFields &fields) {
+  const json *stop = fields.get("stop");
+  const json list = !stop               ? json::array()
+                    : stop->is_string() ? json::array({*stop})
+                                        : *stop;
+  std::vector<std::string> texts;
+  if (list.is_array())
+    for (const json &text : list)
+      if (text.is_string())
+        texts.push_back(text.get<std::string>());
+  if (!list.is_array() || texts.size() != list.size())
+    return fields.wrong("stop", "a string or a list of strings", stop);
+  return texts;
+}
+
+/// {"ID": BIAS}; false forbids the token, as in llama-server.
+Result<std::vector<TokenBias>> readLogitBias(JsonFields &fields) {
+  const json *object = LAPIDARY_TRY(fields.child("logit_bias"));
+  std::vector<TokenBias> list;
+  if (!object)
+    return list;
+  for (const auto &[id, bias] : object->items()) {
+    if (!bias.is_number() && bias != json(false))
+      return fields.wrong("logit_bias", "numbers or false", &bias);
+    list.push_back(LAPIDARY_TRY(
+        parseTokenBias(id + "=" + (bias.is_number() ? bias.dump() : "-inf"))));
+  }
+  return list;
+}
+
+Status readPenalties(JsonFields &fields, PenaltyOptions &penalties) {
+  penalties.repeat = static_cast<float>(LAPIDARY_TRY(
+      fields.number("repeat_penalty", penalties.repeat, 0.001, 1000)));
+  penalties.presence = static_cast<float>(LAPIDARY_TRY(
+      fields.number("presence_penalty", penalties.presence, -100, 100)));
+  penalties.frequency = static_cast<float>(LAPIDARY_TRY(
+      fields.number("frequency_penalty", penalties.frequency, -100, 100)));
+  penalties.lastTokens = static_cast<int32_t>(LAPIDARY_TRY(
+      fields.integer("repeat_last_n", penalties.lastTokens, -1, 1 << 30)));
+  return {};
 }
 
 /// The answer's fields, with the command line's in the place of absent ones.
@@ -105,6 +136,17 @@ Result<RunOptions> readOptions(JsonFields &fields, const RunOptions &defaults) {
   if (fields.get("top_p"))
     options.topP =
         static_cast<float>(LAPIDARY_TRY(fields.number("top_p", 1, 0, 1)));
+  if (fields.get("min_p"))
+    options.minP =
+        static_cast<float>(LAPIDARY_TRY(fields.number("min_p", 0, 0, 1)));
+  if (fields.get("typical_p"))
+    options.typicalP =
+        static_cast<float>(LAPIDARY_TRY(fields.number("typical_p", 1, 0, 1)));
+  LAPIDARY_TRY(readPenalties(fields, options.penalties));
+  if (fields.get("logit_bias"))
+    options.logitBias = LAPIDARY_TRY(readLogitBias(fields));
+  if (fields.get("stop"))
+    options.stop = LAPIDARY_TRY(readStop(fields));
   if (const json *seed = fields.get("seed")) {
     if (!seed->is_number_unsigned())
       return fields.wrong("seed", "a whole number from 0 to 2^64 - 1", seed);
@@ -139,8 +181,7 @@ int64_t batchImageTokens(const schema::Model &model, std::string_view line) {
   return most;
 }
 
-Result<BatchRequest> readBatchLine(const schema::Model &model,
-                                   const Tokenizer &tokenizer,
+Result<BatchRequest> readBatchLine(const BatchModel &model,
                                    const RunOptions &defaults,
                                    const std::string &folder,
                                    std::string_view line) {
@@ -166,14 +207,19 @@ Result<BatchRequest> readBatchLine(const schema::Model &model,
     return invalidData(origin + ": tools and options need messages");
 
   const json files = media ? *media : json();
-  std::string prompt =
-      messages ? LAPIDARY_TRY(renderMessages(object, origin))
-               : LAPIDARY_TRY(renderPrompt(makeMessages(system, text, {}),
-                                           json::object()));
+  Conversation conversation{makeMessages(system, text, {}), {}};
+  if (messages) {
+    // Again, with keys in their order, which templates see.
+    auto ordered =
+        LAPIDARY_TRY(parseOrderedJson(line, origin, maxMessagesDepth));
+    conversation = LAPIDARY_TRY(takeConversation(ordered, origin));
+  }
+  const std::string prompt = LAPIDARY_TRY(
+      model.chat.render(conversation.messages, conversation.options));
   BatchRequest request;
-  request.options = makeGenerateOptions(options, model);
+  request.options = makeGenerateOptions(options, model.model);
   request.prompt = LAPIDARY_TRY(preparePrompt(
-      model, tokenizer, prompt,
+      model.model, model.tokenizer, prompt,
       LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),
       options.videoFps));
   return request;
