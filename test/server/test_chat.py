@@ -6,7 +6,7 @@ import threading
 
 import openai
 
-from serving import ServerTest, ask, openaiMessages, tasks
+from serving import ServerTest, ask, openaiMessages, run, tasks
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched
 
@@ -89,7 +89,7 @@ class Chat(ServerTest):
             for task in tasks(kind):
                 reply = self.client.chat.completions.create(
                     model="tiny", messages=openaiMessages(task), temperature=0, max_tokens=40)
-                self.assertEqual(reply.choices[0].message.content, task["answer"], (kind, task["media"]))
+                self.assertEqual(reply.choices[0].message.content, run(task), (kind, task["media"]))
 
     def testDetailChoosesTokens(self):
         def promptTokens(**more):
@@ -115,6 +115,34 @@ class Chat(ServerTest):
         plain = self.chat("What is 3 + 5?", max_tokens=80).choices[0].message
         self.assertIsNone(getattr(plain, "reasoning_content", None))
         self.assertIn("8", self.chat("What is 3 + 5?", reasoning_effort="low", max_tokens=80).choices[0].message.content)
+
+    def testAnswersFollowSchemas(self):
+        schema = {"type": "object", "additionalProperties": False, "required": ["city", "count"],
+                  "properties": {"city": {"enum": ["Rome", "Paris"]}, "count": {"type": "integer", "maximum": 99,
+                                                                                "minimum": 10}}}
+        form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema, "strict": True}}
+        for more in ({"temperature": 0}, {"temperature": 1.5, "seed": 3}, {"reasoning_effort": "low"}):
+            reply = self.client.chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": "Write JSON."}], response_format=form, **more)
+            read = json.loads(reply.choices[0].message.content)
+            self.assertEqual(list(read), ["city", "count"])
+            self.assertIn(read["city"], ("Rome", "Paris"))
+            self.assertIn(read["count"], range(10, 100))
+        text = self.chat("Say yes or no.", extra_body={"grammar": 'root ::= "yes" | "no"'})
+        self.assertIn(text.choices[0].message.content, ("yes", "no"))
+        with self.assertRaises(openai.BadRequestError) as raised:
+            self.chat("x", response_format={"type": "json_schema", "json_schema": {
+                "name": "n", "schema": {"type": "string", "pattern": "(?<=a)b"}}})
+        self.assertIn("pattern", raised.exception.message)
+        self.assertEqual(raised.exception.param, "response_format")
+
+    def testThoughtsHaveABudget(self):
+        for budget in (1, 3):
+            reply = self.chat("What is 3 + 5?", max_tokens=60, extra_body={
+                "chat_template_kwargs": {"enable_thinking": True}, "thinking_budget_tokens": budget})
+            details = reply.usage.completion_tokens_details
+            self.assertLessEqual(details.reasoning_tokens, budget + 2)
+            self.assertTrue(reply.choices[0].message.content)
 
     def testErrorsAreOpenAis(self):
         for more, param in (({"temperature": "hot"}, "temperature"), ({"n": 0}, "n"), ({"stop": 5}, "stop")):

@@ -59,6 +59,7 @@ bool HttpConnection::waitForRequest(const std::atomic<bool> &stopping) {
       break;
   }
   deadline = Clock::now() + std::chrono::seconds(limits.requestSeconds);
+  bodyRead = false;
   return !stopping && Clock::now() < end;
 }
 
