@@ -83,6 +83,33 @@ class Apis(ServerTest):
             self.anthropic.messages.create(model="m", messages=question, max_tokens=20, extra_body={"temperature": -1})
         self.assertEqual(raised.exception.body["error"]["type"], "invalid_request_error")
 
+    def testToolsOfBothApis(self):
+        schema = {"type": "object", "properties": {"city": {"type": "string", "description": "City name"}},
+                  "required": ["city"]}
+        about = {"name": "get_weather", "description": "Current weather in a city."}
+        question = "What is the weather in Rome?"
+        reply = self.openai.responses.create(model="m", input=question, temperature=0,
+                                             tools=[{"type": "function", **about, "parameters": schema}])
+        self.assertEqual([item.type for item in reply.output], ["function_call"])
+        self.assertEqual(json.loads(reply.output[0].arguments), {"city": "Rome"})
+        after = self.openai.responses.create(
+            model="m", temperature=0, tools=[{"type": "function", **about, "parameters": schema}],
+            input=[{"role": "user", "content": question}, reply.output[0].model_dump(exclude_none=True),
+                   {"type": "function_call_output", "call_id": reply.output[0].call_id, "output": "sunny"}])
+        self.assertTrue(after.output_text)
+
+        messages = [{"role": "user", "content": question}]
+        options = {"model": "m", "max_tokens": 100, "tools": [{**about, "input_schema": schema}],
+                   "extra_body": {"temperature": 0}}
+        with self.anthropic.messages.stream(messages=messages, **options) as stream:
+            final = stream.get_final_message()
+        self.assertEqual(final.stop_reason, "tool_use")
+        self.assertEqual(final.content[-1].input, {"city": "Rome"})
+        messages += [{"role": "assistant", "content": [final.content[-1].model_dump(include={"type", "id", "name", "input"})]},
+                     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": final.content[-1].id,
+                                                   "content": "sunny"}]}]
+        self.assertEqual(self.anthropic.messages.create(messages=messages, **options).stop_reason, "end_turn")
+
     def testTokens(self):
         for text in ("Hello, world", "grüße 😀\n\n  x", ""):
             tokens = self.server.post("/tokenize", {"content": text})[2]["tokens"]

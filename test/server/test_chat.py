@@ -136,6 +136,44 @@ class Chat(ServerTest):
         self.assertIn("pattern", raised.exception.message)
         self.assertEqual(raised.exception.param, "response_format")
 
+    def testTools(self):
+        def tool(name, **properties):
+            return {"type": "function", "function": {"name": name, "description": "Current weather in a city.",
+                    "parameters": {"type": "object", "properties": properties, "required": list(properties)}}}
+        weather = tool("get_weather", city={"type": "string", "description": "City name"})
+        question = [{"role": "user", "content": "What is the weather in Rome?"}]
+
+        def ask(**more):
+            return self.client.chat.completions.create(
+                model="tiny", temperature=0, **{"messages": question, "tools": [weather], "max_tokens": 100, **more})
+        choice = ask().choices[0]
+        self.assertEqual(choice.finish_reason, "tool_calls")
+        self.assertIsNone(choice.message.content)
+        call = choice.message.tool_calls[0]
+        self.assertEqual((call.function.name, json.loads(call.function.arguments)), ("get_weather", {"city": "Rome"}))
+
+        name = arguments = ""
+        for chunk in ask(stream=True):
+            for part in chunk.choices[0].delta.tool_calls or []:
+                name += part.function.name or ""
+                arguments += part.function.arguments
+        self.assertEqual((name, json.loads(arguments)), ("get_weather", {"city": "Rome"}))
+
+        # The result goes back, and the answer is text.
+        answer = ask(messages=[*question, choice.message.model_dump(exclude_none=True),
+                               {"role": "tool", "tool_call_id": call.id, "content": "sunny, 21"}])
+        self.assertTrue(answer.choices[0].message.content)
+        self.assertIsNone(answer.choices[0].message.tool_calls)
+
+        self.assertIsNone(ask(tool_choice="none").choices[0].message.tool_calls)
+        other = tool("set_count", count={"type": "integer", "minimum": 3, "maximum": 5})
+        named = ask(tools=[weather, other], tool_choice={"type": "function", "function": {"name": "set_count"}})
+        call = named.choices[0].message.tool_calls[0]
+        self.assertEqual(call.function.name, "set_count")
+        self.assertIn(json.loads(call.function.arguments)["count"], (3, 4, 5))
+        forced = ask(messages=[{"role": "user", "content": "Hello"}], tool_choice="required")
+        self.assertEqual(forced.choices[0].message.tool_calls[0].function.name, "get_weather")
+
     def testThoughtsHaveABudget(self):
         for budget in (1, 3):
             reply = self.chat("What is 3 + 5?", max_tokens=60, extra_body={

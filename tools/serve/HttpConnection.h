@@ -75,6 +75,8 @@ private:
 
   ConnectionLimits limits;
   std::atomic<bool> stopping = false;
+  /// Requests that are being answered.
+  std::atomic<int> busy = 0;
 };
 
 } // namespace lapidary::serve

@@ -173,6 +173,13 @@ ServedModel::options(const ChatRequest &request, const PreparedPrompt &prompt,
 
   ChatRules rules = request.rules;
   rules.startsInThought = prompt.startsInThought;
+  // A thought that nobody asked for is unlikely, but where other text is not
+  // allowed it would be the only way out.
+  const bool shaped = rules.schema || rules.jsonObject ||
+                      !rules.grammar.empty() ||
+                      rules.toolChoice != ChatRules::ToolChoice::None;
+  if (shaped && !request.thinking && !rules.startsInThought)
+    rules.thinkingBudget = 0;
   Result<std::shared_ptr<Constraint>> constraint =
       makeConstraint(model(), tokens, tokenBytes, rules);
   if (!constraint.ok()) {
