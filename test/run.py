@@ -1,6 +1,6 @@
 """Runs the suites of a finished build and adds them up; `scripts/test` builds and then calls this.
 
-    python3 test/run.py [SUITE...]      suites: unit sanitized lit page check fuzz (all of them unless named)
+    python3 test/run.py [SUITE...]      suites: unit sanitized lit page server check fuzz (all of them unless named)
 
 Each runner's own machine-readable output is counted, and a runner that dies, runs out of time or runs no test at all
 counts as a failure. The last line of the output is `N passed, N failed`; the exit code is 0 when nothing failed.
@@ -142,6 +142,25 @@ def page():
     return [tally.finish(code)]
 
 
+def server():
+    """Clients against a running server, with the Python that scripts/setup made."""
+    program = BUILD / "python/bin/python"
+    if not program.exists():
+        return [Tally("server", failed=1, notes=["server: no build/python; run scripts/setup with a network"])]
+    report = RESULTS / "server.json"
+    report.unlink(missing_ok=True)
+    code = execute([program, ROOT / "test/server/run.py", report], 600)
+    tally = Tally("server")
+    if report.exists():
+        for entry in json.loads(report.read_text()):
+            tally.passed += entry["state"] == "passed"
+            tally.failed += entry["state"] == "failed"
+            tally.skipped += entry["state"] == "skipped"
+            if entry["state"] != "passed":
+                tally.notes.append(f"server: {entry['state']} {entry['name']}")
+    return [tally.finish(code)]
+
+
 def check():
     report = RESULTS / "check.json"
     report.unlink(missing_ok=True)
@@ -190,7 +209,7 @@ def fuzz():
     return [total.finish(0)]
 
 
-SUITES = {"unit": unit, "sanitized": sanitized, "lit": lit, "page": page, "check": check, "fuzz": fuzz}
+SUITES = {"unit": unit, "sanitized": sanitized, "lit": lit, "page": page, "server": server, "check": check, "fuzz": fuzz}
 
 
 def main():
@@ -201,7 +220,7 @@ def main():
         return 2
     RESULTS.mkdir(parents=True, exist_ok=True)
     tallies = []
-    if {"unit", "lit", "page"} & set(names):
+    if {"unit", "lit", "page", "server"} & set(names):
         # Bundles that several suites run; compiling them is part of what is tested.
         if execute(["cmake", "--build", BUILD, "--target", "test-bundles"], 1800) != 0:
             tallies.append(Tally("test-bundles", failed=1, notes=["test-bundles: compiling test/models/tiny failed"]))

@@ -5,8 +5,10 @@ import http.client
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -134,3 +136,26 @@ def openaiMessages(task):
                 part = {"type": "video_url", "video_url": {"frames": frames, "fps": video["fps"]}}
             message["content"][index] = part
     return messages
+
+
+def run(task):
+    """What `lapidary run` answers to a task."""
+    media = []
+    with tempfile.TemporaryDirectory() as folder:
+        for index, medium in enumerate(task["media"]):
+            if isinstance(medium, dict):
+                # A clip is a folder of pictures, one a second.
+                clip = pathlib.Path(folder) / str(index)
+                clip.mkdir()
+                for place, name in enumerate(medium["frames"]):
+                    shutil.copy(EVAL / "media" / name, clip / f"{place:02}.png")
+                media += ["--video", clip, "--video-fps", medium["fps"]]
+            else:
+                media += ["--image" if medium.endswith(".png") else "--audio", EVAL / "media" / medium]
+        command = [BUILD / "bin/lapidary", "run", BUNDLE, "--messages", "-", "--temperature", "0", "--max-tokens", "40",
+                   "--context", "2048", "--json", *map(str, media)]
+        text = json.dumps({"messages": task["messages"], "options": task["options"]})
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout)["text"]

@@ -53,11 +53,12 @@ class Apis(ServerTest):
         self.assertEqual([item.type for item in thought.output], ["reasoning", "message"])
 
     def testMessages(self):
+        greedy = {"extra_body": {"temperature": 0}}
         question = [{"role": "user", "content": "What is the capital of France?"}]
-        reply = self.anthropic.messages.create(model="m", messages=question, max_tokens=20, temperature=0)
+        reply = self.anthropic.messages.create(model="m", messages=question, max_tokens=20, **greedy)
         self.assertEqual(reply.content[0].text, "Paris")
         self.assertEqual(reply.stop_reason, "end_turn")
-        with self.anthropic.messages.stream(model="m", messages=question, max_tokens=20, temperature=0) as stream:
+        with self.anthropic.messages.stream(model="m", messages=question, max_tokens=20, **greedy) as stream:
             self.assertEqual("".join(stream.text_stream), "Paris")
             final = stream.get_final_message()
         self.assertEqual(final.stop_reason, "end_turn")
@@ -67,20 +68,47 @@ class Apis(ServerTest):
         task = tasks("digits")[0]
         source = {"type": "base64", "media_type": "image/png",
                   "data": dataUri(EVAL / "media" / task["media"][0]).split(",")[1]}
-        image = self.anthropic.messages.create(model="m", max_tokens=20, temperature=0, messages=[
+        image = self.anthropic.messages.create(model="m", max_tokens=20, **greedy, messages=[
             {"role": "user", "content": [{"type": "image", "source": source},
                                          {"type": "text", "text": "What number is in the image?"}]}])
         self.assertEqual(image.content[0].text, task["answer"])
         thought = self.anthropic.messages.create(
-            model="m", max_tokens=200, temperature=0, thinking={"type": "enabled", "budget_tokens": 100},
+            model="m", max_tokens=200, **greedy, thinking={"type": "enabled", "budget_tokens": 100},
             messages=[{"role": "user", "content": "What is 3 + 5?"}])
         self.assertEqual([block.type for block in thought.content], ["thinking", "text"])
-        story = self.anthropic.messages.create(model="m", max_tokens=50, temperature=0, stop_sequences=[" "],
+        story = self.anthropic.messages.create(model="m", max_tokens=50, **greedy, stop_sequences=[" "],
                                                messages=[{"role": "user", "content": "Tell me a story."}])
         self.assertEqual((story.stop_reason, story.stop_sequence), ("stop_sequence", " "))
         with self.assertRaises(anthropic.BadRequestError) as raised:
-            self.anthropic.messages.create(model="m", messages=question, max_tokens=20, temperature=-1)
+            self.anthropic.messages.create(model="m", messages=question, max_tokens=20, extra_body={"temperature": -1})
         self.assertEqual(raised.exception.body["error"]["type"], "invalid_request_error")
+
+    def testToolsOfBothApis(self):
+        schema = {"type": "object", "properties": {"city": {"type": "string", "description": "City name"}},
+                  "required": ["city"]}
+        about = {"name": "get_weather", "description": "Current weather in a city."}
+        question = "What is the weather in Rome?"
+        reply = self.openai.responses.create(model="m", input=question, temperature=0,
+                                             tools=[{"type": "function", **about, "parameters": schema}])
+        self.assertEqual([item.type for item in reply.output], ["function_call"])
+        self.assertEqual(json.loads(reply.output[0].arguments), {"city": "Rome"})
+        after = self.openai.responses.create(
+            model="m", temperature=0, tools=[{"type": "function", **about, "parameters": schema}],
+            input=[{"role": "user", "content": question}, reply.output[0].model_dump(exclude_none=True),
+                   {"type": "function_call_output", "call_id": reply.output[0].call_id, "output": "sunny"}])
+        self.assertTrue(after.output_text)
+
+        messages = [{"role": "user", "content": question}]
+        options = {"model": "m", "max_tokens": 100, "tools": [{**about, "input_schema": schema}],
+                   "extra_body": {"temperature": 0}}
+        with self.anthropic.messages.stream(messages=messages, **options) as stream:
+            final = stream.get_final_message()
+        self.assertEqual(final.stop_reason, "tool_use")
+        self.assertEqual(final.content[-1].input, {"city": "Rome"})
+        messages += [{"role": "assistant", "content": [final.content[-1].model_dump(include={"type", "id", "name", "input"})]},
+                     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": final.content[-1].id,
+                                                   "content": "sunny"}]}]
+        self.assertEqual(self.anthropic.messages.create(messages=messages, **options).stop_reason, "end_turn")
 
     def testTokens(self):
         for text in ("Hello, world", "grüße 😀\n\n  x", ""):

@@ -6,7 +6,7 @@ import threading
 
 import openai
 
-from serving import ServerTest, ask, openaiMessages, tasks
+from serving import ServerTest, ask, openaiMessages, run, tasks
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # nothing is fetched
 
@@ -89,7 +89,7 @@ class Chat(ServerTest):
             for task in tasks(kind):
                 reply = self.client.chat.completions.create(
                     model="tiny", messages=openaiMessages(task), temperature=0, max_tokens=40)
-                self.assertEqual(reply.choices[0].message.content, task["answer"], (kind, task["media"]))
+                self.assertEqual(reply.choices[0].message.content, run(task), (kind, task["media"]))
 
     def testDetailChoosesTokens(self):
         def promptTokens(**more):
@@ -115,6 +115,72 @@ class Chat(ServerTest):
         plain = self.chat("What is 3 + 5?", max_tokens=80).choices[0].message
         self.assertIsNone(getattr(plain, "reasoning_content", None))
         self.assertIn("8", self.chat("What is 3 + 5?", reasoning_effort="low", max_tokens=80).choices[0].message.content)
+
+    def testAnswersFollowSchemas(self):
+        schema = {"type": "object", "additionalProperties": False, "required": ["city", "count"],
+                  "properties": {"city": {"enum": ["Rome", "Paris"]}, "count": {"type": "integer", "maximum": 99,
+                                                                                "minimum": 10}}}
+        form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema, "strict": True}}
+        for more in ({"temperature": 0}, {"temperature": 1.5, "seed": 3}, {"reasoning_effort": "low"}):
+            reply = self.client.chat.completions.create(
+                model="tiny", messages=[{"role": "user", "content": "Write JSON."}], response_format=form, **more)
+            read = json.loads(reply.choices[0].message.content)
+            self.assertEqual(list(read), ["city", "count"])
+            self.assertIn(read["city"], ("Rome", "Paris"))
+            self.assertIn(read["count"], range(10, 100))
+        text = self.chat("Say yes or no.", extra_body={"grammar": 'root ::= "yes" | "no"'})
+        self.assertIn(text.choices[0].message.content, ("yes", "no"))
+        with self.assertRaises(openai.BadRequestError) as raised:
+            self.chat("x", response_format={"type": "json_schema", "json_schema": {
+                "name": "n", "schema": {"type": "string", "pattern": "(?<=a)b"}}})
+        self.assertIn("pattern", raised.exception.message)
+        self.assertEqual(raised.exception.param, "response_format")
+
+    def testTools(self):
+        def tool(name, **properties):
+            return {"type": "function", "function": {"name": name, "description": "Current weather in a city.",
+                    "parameters": {"type": "object", "properties": properties, "required": list(properties)}}}
+        weather = tool("get_weather", city={"type": "string", "description": "City name"})
+        question = [{"role": "user", "content": "What is the weather in Rome?"}]
+
+        def ask(**more):
+            return self.client.chat.completions.create(
+                model="tiny", temperature=0, **{"messages": question, "tools": [weather], "max_tokens": 100, **more})
+        choice = ask().choices[0]
+        self.assertEqual(choice.finish_reason, "tool_calls")
+        self.assertIsNone(choice.message.content)
+        call = choice.message.tool_calls[0]
+        self.assertEqual((call.function.name, json.loads(call.function.arguments)), ("get_weather", {"city": "Rome"}))
+
+        name = arguments = ""
+        for chunk in ask(stream=True):
+            for part in chunk.choices[0].delta.tool_calls or []:
+                name += part.function.name or ""
+                arguments += part.function.arguments
+        self.assertEqual((name, json.loads(arguments)), ("get_weather", {"city": "Rome"}))
+
+        # The result goes back, and the answer is text.
+        answer = ask(messages=[*question, choice.message.model_dump(exclude_none=True),
+                               {"role": "tool", "tool_call_id": call.id, "content": "sunny, 21"}])
+        self.assertTrue(answer.choices[0].message.content)
+        self.assertIsNone(answer.choices[0].message.tool_calls)
+
+        self.assertIsNone(ask(tool_choice="none").choices[0].message.tool_calls)
+        other = tool("set_count", count={"type": "integer", "minimum": 3, "maximum": 5})
+        named = ask(tools=[weather, other], tool_choice={"type": "function", "function": {"name": "set_count"}})
+        call = named.choices[0].message.tool_calls[0]
+        self.assertEqual(call.function.name, "set_count")
+        self.assertIn(json.loads(call.function.arguments)["count"], (3, 4, 5))
+        forced = ask(messages=[{"role": "user", "content": "Hello"}], tool_choice="required")
+        self.assertEqual(forced.choices[0].message.tool_calls[0].function.name, "get_weather")
+
+    def testThoughtsHaveABudget(self):
+        for budget in (1, 3):
+            reply = self.chat("What is 3 + 5?", max_tokens=60, extra_body={
+                "chat_template_kwargs": {"enable_thinking": True}, "thinking_budget_tokens": budget})
+            details = reply.usage.completion_tokens_details
+            self.assertLessEqual(details.reasoning_tokens, budget + 2)
+            self.assertTrue(reply.choices[0].message.content)
 
     def testErrorsAreOpenAis(self):
         for more, param in (({"temperature": "hot"}, "temperature"), ({"n": 0}, "n"), ({"stop": 5}, "stop")):

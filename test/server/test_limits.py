@@ -52,7 +52,7 @@ class Access(ServerTest):
 
 class Open(ServerTest):
     """Without a key."""
-    options = ("--max-body", "100KB", "--max-media", "20KB", "--allow-media-host", "localhost", "--parallel", "2")
+    options = ("--max-body", "100KB", "--max-media", "50KB", "--allow-media-host", "localhost", "--parallel", "2")
 
     def testOnlyLocalNames(self):
         for host in ("evil.example", "evil.example:8080"):
@@ -100,7 +100,7 @@ class Open(ServerTest):
                     dataUri(image)[:300]):
             status, _, reply = self.media(url)
             self.assertEqual((status, reply["error"]["param"]), (400, place), url[:40])
-        self.assertEqual(self.media("data:image/png;base64," + "A" * 40000)[0], 413)
+        self.assertEqual(self.media("data:image/png;base64," + "A" * 80000)[0], 413)
         # The name is allowed, its address is not: and nobody is asked.
         with socket.create_server(("127.0.0.1", 0)) as other:
             other.settimeout(0.2)
@@ -116,8 +116,8 @@ class Open(ServerTest):
         with wave.open(file, "wb") as sound:
             sound.setnchannels(1)
             sound.setsampwidth(1)
-            sound.setframerate(400)
-            sound.writeframes(b"\x80" * 400 * 31)
+            sound.setframerate(1000)
+            sound.writeframes(b"\x80" * 1000 * 31)
         content = [{"type": "input_audio", "input_audio": {"data": base64.b64encode(file.getvalue()).decode(),
                                                            "format": "wav"}}]
         status, _, reply = self.server.post("/v1/chat/completions",

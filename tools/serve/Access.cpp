@@ -51,20 +51,13 @@ std::optional<ApiError> checkAccess(const AccessRules &rules,
   if (!headers.origin.empty() && headers.origin != "http://" + headers.host &&
       headers.origin != "https://" + headers.host &&
       allowedOrigin(rules, headers.origin).empty())
-    return ApiError{403,
-                    "pages of other origins may not use this server "
-                    "(--cors-origin allows one)",
-                    {},
-                    {},
-                    {}};
+    return ApiError{403, "pages of other origins may not use this server "
+                         "(--cors-origin allows one)"};
   if (rules.keys.empty()) {
     if (rules.loopback && !isLocalName(headers.host))
       return ApiError{403,
                       "this server answers as localhost only, since it has no "
-                      "--api-key",
-                      {},
-                      {},
-                      {}};
+                      "--api-key"};
     return std::nullopt;
   }
   if (open)

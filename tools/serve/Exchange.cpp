@@ -197,10 +197,7 @@ std::string Exchange::takeEvent(Event &event) {
     const Status status = event.result->status();
     failure =
         ApiError{status.getCode() == StatusCode::InvalidArgument ? 400 : 500,
-                 status.message(),
-                 {},
-                 {},
-                 {}};
+                 status.message()};
     return text;
   }
   const GenerateResult &result = **event.result;
@@ -213,7 +210,7 @@ std::string Exchange::takeEvent(Event &event) {
   usage.promptSeconds = result.embedSeconds + result.prefillSeconds;
   usage.answerSeconds = result.decodeSeconds;
   if (result.finishReason == "cancelled" && loop.stopping())
-    failure = ApiError{503, "the server is stopping", {}, {}, {}};
+    failure = ApiError{503, "the server is stopping"};
   return text + writer->end(event.answer, answer);
 }
 

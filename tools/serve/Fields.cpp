@@ -91,29 +91,23 @@ Json ApiError::toAnthropic() const {
 
 std::optional<Json> parseRequest(std::string_view text, ApiError &error) {
   if (std::string shape = checkShape(text); !shape.empty()) {
-    error = {400, std::move(shape), {}, {}, {}};
+    error = {400, std::move(shape)};
     return std::nullopt;
   }
   try {
     Json value = Json::parse(text);
     if (value.is_object())
       return value;
-    error = {
-        400,
-        concat("the body must be a JSON object, but it is ", kindOf(value)),
-        {},
-        {},
-        {}};
+    error = {400, concat("the body must be a JSON object, but it is ",
+                         kindOf(value))};
   } catch (const nlohmann::json::exception &exception) {
     // What the library says after its own prefix.
     const std::string_view what = exception.what();
     const size_t end = what.find("] ");
-    error = {400,
-             concat("the body is not JSON: ",
-                    what.substr(end == what.npos ? 0 : end + 2).substr(0, 300)),
-             {},
-             {},
-             {}};
+    error = {
+        400,
+        concat("the body is not JSON: ",
+               what.substr(end == what.npos ? 0 : end + 2).substr(0, 300))};
   }
   return std::nullopt;
 }

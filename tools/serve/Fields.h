@@ -18,12 +18,12 @@ using Json = nlohmann::ordered_json;
 /// What OpenAI's error object says.
 struct ApiError {
   int status = 400;
-  std::string message;
+  std::string message = {};
   /// The field at fault; empty: none.
-  std::string param;
+  std::string param = {};
   /// "invalid_request_error" and the like; chosen by the status where empty.
-  std::string type;
-  std::string code;
+  std::string type = {};
+  std::string code = {};
 
   Json toJson() const;
   /// The form of Anthropic's API.
@@ -52,7 +52,7 @@ public:
   void add(const std::string &param, const std::string &message,
            int status = 400) {
     if (!found)
-      found = ApiError{status, message, param, {}, {}};
+      found = ApiError{status, message, param};
   }
 
 private:

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <thread>
 
 namespace lapidary::serve {
 
@@ -59,6 +60,7 @@ bool HttpConnection::waitForRequest(const std::atomic<bool> &stopping) {
       break;
   }
   deadline = Clock::now() + std::chrono::seconds(limits.requestSeconds);
+  bodyRead = false;
   return !stopping && Clock::now() < end;
 }
 
@@ -141,6 +143,11 @@ void HttpConnection::get_local_ip_and_port(std::string &ip, int &port) const {
 
 void HttpServer::stopServing() {
   stopping = true;
+  // The library cuts streams off when it stops, even those that have little
+  // left to send.
+  const auto end = HttpConnection::Clock::now() + std::chrono::seconds(10);
+  while (busy > 0 && HttpConnection::Clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   stop();
 }
 
@@ -153,7 +160,14 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
     currentConnection = &connection;
     while (connection.waitForRequest(stopping)) {
       bool closed = false;
-      ok = process_request(connection, false, closed, nullptr);
+      ++busy;
+      try {
+        ok = process_request(connection, stopping, closed, nullptr);
+      } catch (...) {
+        --busy;
+        throw;
+      }
+      --busy;
       if (!ok || closed || connection.closesAfterwards())
         break;
     }

@@ -31,7 +31,10 @@ public:
   bool waitForRequest(const std::atomic<bool> &stopping);
   /// Whether the client has gone, or closed its side.
   bool gone() const;
-  /// The rest of the request is not read: no other can follow.
+  /// All of the request was read. A connection where some was not must end, for
+  /// what follows is no request.
+  void setBodyRead() { bodyRead = true; }
+  bool isBodyRead() const { return bodyRead; }
   void closeAfterwards() { closing = true; }
   bool closesAfterwards() const { return closing; }
   /// Lets the client read what was sent before the connection ends, even if it
@@ -54,7 +57,7 @@ private:
   int descriptor;
   const ConnectionLimits &limits;
   Clock::time_point deadline;
-  bool closing = false;
+  bool closing = false, bodyRead = false;
   /// Read and not yet asked for: lines are read byte by byte.
   std::string buffer;
   size_t taken = 0;
@@ -72,6 +75,8 @@ private:
 
   ConnectionLimits limits;
   std::atomic<bool> stopping = false;
+  /// Requests that are being answered.
+  std::atomic<int> busy = 0;
 };
 
 } // namespace lapidary::serve

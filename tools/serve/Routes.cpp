@@ -10,7 +10,7 @@ namespace lapidary::serve {
 namespace {
 
 Json errorJson(int status, const std::string &message) {
-  return ApiError{status, message, {}, {}, {}}.toJson();
+  return ApiError{status, message}.toJson();
 }
 
 } // namespace

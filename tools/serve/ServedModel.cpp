@@ -4,6 +4,8 @@
 
 #include "runtime/core/Text.h"
 
+#include <limits>
+#include <map>
 #include <random>
 
 namespace lapidary::serve {
@@ -25,6 +27,14 @@ bool endsInThought(const std::string &prompt) {
          (closed == std::string::npos || closed < opened);
 }
 
+/// Where a rule that cannot be honoured is likely said.
+const char *fieldOfRules(const ChatRequest &request) {
+  const ChatRules &rules = request.rules;
+  if (rules.schema || rules.jsonObject)
+    return request.api == Api::Responses ? "text.format" : "response_format";
+  return rules.grammar.empty() ? "tools" : "grammar";
+}
+
 } // namespace
 
 GenerateInput PreparedPrompt::input() const {
@@ -40,8 +50,9 @@ Result<std::unique_ptr<ServedModel>>
 ServedModel::create(std::shared_ptr<const Bundle> bundle, std::string alias) {
   Tokenizer table = LAPIDARY_TRY(
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
+  TokenTable bytes = LAPIDARY_TRY(TokenTable::create(table));
   std::unique_ptr<ServedModel> served(
-      new ServedModel(std::move(bundle), std::move(table)));
+      new ServedModel(std::move(bundle), std::move(table), std::move(bytes)));
   served->shownName =
       alias.empty() ? served->model().name()->str() : std::move(alias);
   return served;
@@ -135,9 +146,13 @@ ServedModel::options(const ChatRequest &request, const PreparedPrompt &prompt,
       field = static_cast<std::remove_reference_t<decltype(field)>>(*value);
   };
   set(sampling.temperature, wanted.temperature);
+  // None of the probability is the likeliest token's still.
+  constexpr float least = 1e-9f;
   set(sampling.topP, wanted.topP);
+  sampling.topP = std::max(sampling.topP, least);
   set(sampling.minP, wanted.minP);
   set(sampling.typicalP, wanted.typicalP);
+  sampling.typicalP = std::max(sampling.typicalP, least);
   if (wanted.topK)
     sampling.topK = static_cast<int32_t>(std::max<int64_t>(*wanted.topK, 0));
   set(sampling.penalties.repeat, wanted.repeatPenalty);
@@ -146,23 +161,32 @@ ServedModel::options(const ChatRequest &request, const PreparedPrompt &prompt,
   if (wanted.repeatLastN)
     sampling.penalties.lastTokens = static_cast<int32_t>(*wanted.repeatLastN);
   sampling.seed = wanted.seed ? *wanted.seed : randomSeed();
+  constexpr float never = -std::numeric_limits<float>::infinity();
+  std::map<int32_t, float> biases;
   for (const auto &[id, bias] : wanted.logitBias)
-    sampling.logitBias.push_back(
-        {id, bias <= -100 ? -std::numeric_limits<float>::infinity() : bias});
+    biases[id] = bias <= -100 ? never : bias;
   if (request.ignoreEnd)
     for (int32_t id : *model().stop_tokens())
-      sampling.logitBias.push_back(
-          {id, -std::numeric_limits<float>::infinity()});
+      biases[id] = never;
+  for (const auto &[id, bias] : biases)
+    sampling.logitBias.push_back({id, bias});
 
   ChatRules rules = request.rules;
   rules.startsInThought = prompt.startsInThought;
-  const bool constrained = rules.schema || rules.jsonObject ||
-                           !rules.grammar.empty() ||
-                           rules.toolChoice == ChatRules::ToolChoice::Required;
-  if (constrained) {
-    problems.add({}, "constraints are not there yet", 501);
+  // A thought that nobody asked for is unlikely, but where other text is not
+  // allowed it would be the only way out.
+  const bool shaped = rules.schema || rules.jsonObject ||
+                      !rules.grammar.empty() ||
+                      rules.toolChoice != ChatRules::ToolChoice::None;
+  if (shaped && !request.thinking && !rules.startsInThought)
+    rules.thinkingBudget = 0;
+  Result<std::shared_ptr<Constraint>> constraint =
+      makeConstraint(model(), tokens, tokenBytes, rules);
+  if (!constraint.ok()) {
+    problems.add(fieldOfRules(request), constraint.status().message());
     return std::nullopt;
   }
+  options.constraint = *std::move(constraint);
   return options;
 }
 

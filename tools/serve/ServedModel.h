@@ -67,12 +67,16 @@ public:
   replyTokens(std::span<const TokenChoice> choices) const;
 
 private:
-  explicit ServedModel(std::shared_ptr<const Bundle> bundle, Tokenizer table)
-      : file(std::move(bundle)), tokens(std::move(table)) {}
+  ServedModel(std::shared_ptr<const Bundle> bundle, Tokenizer table,
+              TokenTable bytes)
+      : file(std::move(bundle)), tokens(std::move(table)),
+        tokenBytes(std::move(bytes)) {}
   void checkLength(const PreparedPrompt &prompt, Problems &problems) const;
 
   std::shared_ptr<const Bundle> file;
   Tokenizer tokens;
+  /// What constraints look at.
+  TokenTable tokenBytes;
   std::string shownName;
   int64_t context = 0, chunk = 0;
 };

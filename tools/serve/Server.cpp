@@ -48,6 +48,15 @@ bool hasBody(const httplib::Request &request) {
           request.get_header_value("Content-Length") != "0");
 }
 
+/// Ends the connection after this reply if some of the request is not read.
+void closeUnread(const httplib::Request &request, httplib::Response &response) {
+  HttpConnection *connection = HttpConnection::current();
+  if (!hasBody(request) || connection->isBodyRead())
+    return;
+  connection->closeAfterwards();
+  response.set_header("Connection", "close");
+}
+
 } // namespace
 
 Server::Server(ServerOptions chosen)
@@ -93,24 +102,22 @@ void Server::serve(const ServedModel &served, EngineLoop &engine) {
       [](const httplib::Request &request, httplib::Response &response) {
         if (response.body.empty())
           sendError(request, response,
-                    {response.status, describe(response.status), {}, {}, {}});
-        if (hasBody(request))
-          HttpConnection::current()->closeAfterwards();
+                    {response.status, describe(response.status)});
+        closeUnread(request, response);
       });
   http.set_exception_handler([](const httplib::Request &request,
                                 httplib::Response &response,
                                 std::exception_ptr pointer) {
-    ApiError error{500, "the server failed", {}, {}, {}};
+    ApiError error{500, "the server failed"};
     try {
       std::rethrow_exception(pointer);
     } catch (const std::bad_alloc &) {
-      error = {503, "the server has no memory for this now", {}, {}, {}};
+      error = {503, "the server has no memory for this now"};
     } catch (const std::exception &exception) {
       std::fprintf(stderr, "lapidary: error: %s: %s\n", request.path.c_str(),
                    exception.what());
     } catch (...) {
     }
-    HttpConnection::current()->closeAfterwards();
     sendError(request, response, error);
   });
   addRoutes();
@@ -147,13 +154,11 @@ bool Server::checkRequest(const httplib::Request &request,
                   open);
   // A reader for parts would be asked for them.
   if (!error && request.is_multipart_form_data())
-    error = ApiError{415, "the body must be JSON", {}, {}, {}};
+    error = ApiError{415, "the body must be JSON"};
   if (!error)
     return true;
   if (error->status == 401)
     response.set_header("WWW-Authenticate", "Bearer");
-  if (hasBody(request))
-    HttpConnection::current()->closeAfterwards();
   sendError(request, response, *error);
   return false;
 }
@@ -165,19 +170,16 @@ std::optional<Json> Server::readBody(const httplib::Request &request,
   constexpr size_t piece = size_t(256) << 10;
   std::string body;
   size_t leased = 0;
-  error = {408, describe(408), {}, {}, {}};
+  error = {408, describe(408)};
   const bool whole = reader([&](const char *data, size_t size) {
     if (body.size() + size > options.maxBody) {
       error = {413,
-               concat("the body has more than ", options.maxBody, " bytes"),
-               {},
-               {},
-               {}};
+               concat("the body has more than ", options.maxBody, " bytes")};
       return false;
     }
     while (leased < body.size() + size) {
       if (!lease.take(piece)) {
-        error = {429, "the requests at hand take too much memory", {}, {}, {}};
+        error = {429, "the requests at hand take too much memory"};
         return false;
       }
       leased += piece;
@@ -186,19 +188,15 @@ std::optional<Json> Server::readBody(const httplib::Request &request,
     return true;
   });
   if (!whole) {
-    HttpConnection::current()->closeAfterwards();
     // The declared length alone can be too much.
     const std::string length = request.get_header_value("Content-Length");
     if (error.status == 408 &&
         std::strtoull(length.c_str(), nullptr, 10) > options.maxBody)
-      error = {413,
-               concat("the body has ", length, " bytes, at most ",
-                      options.maxBody, " are taken"),
-               {},
-               {},
-               {}};
+      error = {413, concat("the body has ", length, " bytes, at most ",
+                           options.maxBody, " are taken")};
     return std::nullopt;
   }
+  HttpConnection::current()->setBodyRead();
   return parseRequest(body, error);
 }
 
@@ -229,16 +227,12 @@ void Server::answer(Api api, const httplib::Request &request,
   auto full = [&] {
     fail({429,
           concat("the server works on ", loop->processing(),
-                 " answers, and the queue of ", options.queue, " is full"),
-          {},
-          {},
-          {}});
+                 " answers, and the queue of ", options.queue, " is full")});
   };
-  if (loop->stopping() || !loop->hasRoom(1)) {
-    HttpConnection::current()->closeAfterwards();
-    return loop->stopping() ? fail({503, "the server is stopping", {}, {}, {}})
-                            : full();
-  }
+  if (loop->stopping())
+    return fail({503, "the server is stopping"});
+  if (!loop->hasRoom(1))
+    return full();
   auto lease = std::make_shared<MemoryBudget::Lease>(budget);
   std::shared_ptr<Exchange> exchange;
   bool stream = false;
@@ -264,7 +258,7 @@ void Server::answer(Api api, const httplib::Request &request,
   case EngineLoop::Submitted::Full:
     return full();
   case EngineLoop::Submitted::Stopping:
-    return fail({503, "the server is stopping", {}, {}, {}});
+    return fail({503, "the server is stopping"});
   }
   HttpConnection *connection = HttpConnection::current();
   if (!stream) {
