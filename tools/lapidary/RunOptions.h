@@ -45,7 +45,8 @@ struct RunOptions {
 /// How answers are chosen, and how long they may be.
 void addSamplingOptions(CLI::App &command, RunOptions &options);
 /// How many tokens are guessed ahead.
-void addDraftOption(CLI::App &command, std::string &draft);
+void addDraftOption(CLI::App &command, std::string &draft,
+                    const std::string &help = "");
 /// What that comes to for GenerateOptions::draft, and for the engine's room.
 int32_t chooseDraft(const std::string &draft, const schema::Model &model);
 int32_t draftRoom(const std::string &draft, const schema::Model &model);
