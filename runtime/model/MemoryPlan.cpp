@@ -151,6 +151,9 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
                    std::min(maxTokens(*target, "logits"), plan.chunk);
   plan.logits = 4 * (vocabulary * uint64_t(plan.logitRows) +
                      2 * chunk * hidden + 3 * chunk);
+  if (const schema::Assistant *assistant = program.model()->assistant())
+    plan.logits += 4 * uint64_t(maxTokens(*target, "draft")) *
+                   uint64_t(assistant->clusters());
   for (uint64_t part : {plan.weights, plan.caches, plan.arenas, plan.scratch,
                         plan.logits, plan.snapshots})
     if (__builtin_add_overflow(plan.total, part, &plan.total))

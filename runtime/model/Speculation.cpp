@@ -15,6 +15,10 @@ namespace {
 /// Steps until drafting is tried again where it was not worth it; each trial
 /// that changes nothing doubles them.
 constexpr int64_t leastPatience = 16, mostPatience = 1024;
+/// First drafts that are right less often are no reason to look further.
+constexpr double hopeless = 0.35;
+/// To measure a size; drafts that end an answer make smaller steps.
+constexpr int32_t mostTrials = 3;
 /// Expected gains below this are noise.
 constexpr double leastGain = 1.02;
 
@@ -44,8 +48,7 @@ Result<bool> Speculation::begin(Lane &lane, const Work &work) {
   bool full = lane.sequence->position() >= engine.memoryPlan().context;
   std::optional<int32_t> token =
       LAPIDARY_TRY(lane.answer->next(work.logits, full));
-  if (token)
-    lane.tokens.assign(1, *token);
+  lane.tokens.assign(1, lane.answer->result().ids.back());
   return token.has_value();
 }
 
@@ -96,11 +99,9 @@ Result<bool> Speculation::accept(Lane &lane, const Work &work) {
   if (row < drafted &&
       lane.sequence->goBack(before + row + 1) != before + row + 1)
     return internalError("a sequence cannot go back to before its drafts");
-  if (!next)
-    return false;
   keepHidden(lane, work, static_cast<size_t>(row));
-  lane.tokens.assign(1, *next);
-  return true;
+  lane.tokens.assign(1, result.ids.back());
+  return next.has_value();
 }
 
 /// Drafts that may stand behind the lane's token.
@@ -167,12 +168,15 @@ void Speculation::chooseWidths(std::span<Lane *const> lanes,
     }
     return;
   }
-  // The first steps find out what steps of some sizes take.
+  // The first steps find out what steps of some sizes take, as long as there is
+  // a chance that it matters.
   for (int64_t size : {int64_t(1), int64_t(2), int64_t(4), int64_t(8)})
     if (int64_t each = size - 1;
-        !costs.knows(count * size) && count * each <= room &&
+        !costs.knows(count * size) &&
+        (size == 1 || acceptance.rate(0, nullptr) > hopeless) && count * each <= room &&
         std::ranges::all_of(limits,
-                            [&](int64_t most) { return most >= each; })) {
+                            [&](int64_t most) { return most >= each; }) &&
+        explored[count * size]++ < mostTrials) {
       std::ranges::fill(widths, each);
       return;
     }

@@ -9,6 +9,7 @@
 #include "runtime/model/Generator.h"
 #include "runtime/model/StepCosts.h"
 
+#include <map>
 #include <memory>
 
 namespace lapidary {
@@ -66,6 +67,8 @@ private:
   Engine &engine;
   std::unique_ptr<Drafter> drafter;
   StepCosts costs;
+  /// How often steps of so many tokens were tried to be measured.
+  std::map<int64_t, int32_t> explored;
   /// Seconds of one token of all drafts of a step.
   double draftSeconds = 0;
   bool draftsMeasured = false;

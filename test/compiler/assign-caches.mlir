@@ -74,3 +74,21 @@ func.func @decode(%q: tensor<1x64xf32>, %k: tensor<1x32xf32>, %past: index) {
   lap.kv_update %c4, %k, %k, %past : !c, tensor<1x32xf32>
   return
 }
+
+// A query of an entry point that only reads the cache gets the keys' weight where keys are stored in part.
+// CHECK-LABEL: func.func @reader(
+func.func @reader(%q: tensor<?x64xf32>, %past: index) {
+  %n = lap.get_weight @one : !n
+  %t = lap.get_weight @part : !t
+  %c0 = lap.get_cache @shared : !c
+  %c1 = lap.get_cache @plain : !c
+  // CHECK: lap.get_cache @plain
+  // CHECK-NEXT: %[[K:.*]] = lap.get_weight @one
+  // CHECK-NEXT: lap.rope_query {{.*}} key_norm(%[[K]] : tensor<32xbf16>) {{.*}} rotated = 4>
+  // CHECK: lap.rope_query {{[^(]*}} : <heads = 1, head_dim = 32, window = 0>
+  %r0 = lap.rope_query %c0, %q, %n, %t, %past {eps = 1.0e-6 : f32, ahead = 1 : i64} : !c, tensor<?x64xf32>, !n, !t
+  %a0 = lap.attention %c0, %r0, %past : !c, tensor<?x64xf32>
+  %r1 = lap.rope_query %c1, %q, %n, %t, %past {eps = 1.0e-6 : f32, ahead = 1 : i64} : !c, tensor<?x64xf32>, !n, !t
+  %a1 = lap.attention %c1, %r1, %past : !c, tensor<?x64xf32>
+  return
+}

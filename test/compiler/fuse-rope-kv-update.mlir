@@ -158,3 +158,32 @@ func.func @query_used_twice(%c: !full, %q: tensor<?x128xf32>, %k: tensor<?x64xf3
   %a = lap.attention %c, %qr, %past : !full, tensor<?x128xf32>
   return %a, %qr : tensor<?x128xf32>, tensor<?x128xf32>
 }
+
+// An entry point that only reads the cache: the query's norm and turn alone, for the position behind the last.
+// CHECK-LABEL: func.func @reader(
+// CHECK-SAME: %[[Q:[a-z0-9]+]]: tensor<?x128xf32>, %[[WQ:[a-z0-9]+]]: tensor<64xbf16>, %[[T:[a-z0-9]+]]: tensor<513x32xf32>, %[[PAST:[a-z0-9]+]]: index
+func.func @reader(%q: tensor<?x128xf32>, %wq: tensor<64xbf16>, %table: tensor<513x32xf32>, %past: index) -> tensor<?x128xf32> {
+  // CHECK: %[[C:.*]] = lap.get_cache @c
+  // CHECK-NEXT: %[[R:.*]] = lap.rope_query %[[C]], %[[Q]], %[[WQ]], %[[T]], %[[PAST]] {ahead = 1 : i64, eps = {{.*}} : f32}
+  // CHECK-NEXT: lap.attention %[[C]], %[[R]], %[[PAST]]
+  %qn = lap.rms_norm %q, %wq {eps = 1.0e-6 : f32, group = 64 : i64} : tensor<?x128xf32>, tensor<64xbf16>
+  %qr = lap.rope %qn, %table, %past {head_dim = 64 : i64, ahead = 1 : i64} : tensor<?x128xf32>, tensor<513x32xf32>
+  %c = lap.get_cache @c : !full
+  %a = lap.attention %c, %qr, %past : !full, tensor<?x128xf32>
+  return %a : tensor<?x128xf32>
+}
+
+// Without a weighted norm, or where the turned query has another use, nothing is fused.
+// CHECK-LABEL: func.func @no_reader(
+func.func @no_reader(%c: !full, %q: tensor<?x128xf32>, %wq: tensor<64xbf16>, %table: tensor<513x32xf32>, %past: index)
+    -> (tensor<?x128xf32>, tensor<?x128xf32>, tensor<?x128xf32>) {
+  // CHECK-NOT: lap.rope_query
+  %n0 = lap.rms_norm %q {eps = 1.0e-6 : f32, group = 64 : i64} : tensor<?x128xf32>
+  %q0 = lap.rope %n0, %table, %past {head_dim = 64 : i64} : tensor<?x128xf32>, tensor<513x32xf32>
+  %a0 = lap.attention %c, %q0, %past : !full, tensor<?x128xf32>
+  %n1 = lap.rms_norm %q, %wq {eps = 1.0e-6 : f32, group = 64 : i64} : tensor<?x128xf32>, tensor<64xbf16>
+  %q1 = lap.rope %n1, %table, %past {head_dim = 64 : i64} : tensor<?x128xf32>, tensor<513x32xf32>
+  %a1 = lap.attention %c, %q1, %past : !full, tensor<?x128xf32>
+  // CHECK: return
+  return %a0, %a1, %q1 : tensor<?x128xf32>, tensor<?x128xf32>, tensor<?x128xf32>
+}

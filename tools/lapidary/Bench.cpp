@@ -6,6 +6,7 @@
 #include "tools/lapidary/BenchProfile.h"
 #include "tools/lapidary/BenchRun.h"
 #include "tools/lapidary/Command.h"
+#include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <cstdarg>
@@ -49,6 +50,13 @@ nlohmann::ordered_json resultJson(const BenchOptions &options,
       {"read_bytes_per_second", result.bandwidth}};
   if (options.depth >= 0)
     json["depth"] = options.depth;
+  if (result.draftSteps > 0)
+    json["draft"] = {
+        {"tokens_per_second", result.drafting},
+        {"tokens_per_step", static_cast<double>(result.draftTokens) /
+                                static_cast<double>(result.draftSteps)},
+        {"drafted_tokens", result.drafted},
+        {"accepted_tokens", result.accepted}};
   if (options.batch > 0) {
     json["batch_tokens"] = options.batch;
     json["batch_s"] = result.batch;
@@ -67,6 +75,12 @@ std::string resultText(const BenchOptions &options, const BenchResult &result) {
           static_cast<long long>(options.prompt), after.c_str());
   addLine(text, "decode", "%.1f tokens/s (%lld tokens%s)", result.decode,
           static_cast<long long>(options.generate), after.c_str());
+  if (result.draftSteps > 0)
+    addLine(text, "decode with drafts", "%.1f tokens/s%s", result.drafting,
+            describeDrafts(result.draftSteps,
+                           static_cast<uint64_t>(result.draftTokens),
+                           result.drafted, result.accepted)
+                .c_str());
   if (options.batch > 0)
     addLine(text, "tokens at once", "%lld in %.4f s, %.2f times one token",
             static_cast<long long>(options.batch), result.batch,
@@ -150,6 +164,9 @@ void addBenchCommand(CLI::App &app, Action &action) {
                    "each, as the check of drafted tokens is")
       ->type_name("N")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 12));
+  addDraftOption(*command, options->draft,
+                 "Decode once more with N tokens guessed ahead in each step "
+                 "(see lapidary run --help); not measured unless given");
   command->add_option("--repeat", options->repeat, "Times to measure")
       ->type_name("N")
       ->check(CLI::Range(1, 1000))

@@ -4,8 +4,8 @@
 
 #include "runtime/core/Text.h"
 #include "runtime/core/Workers.h"
-#include "runtime/model/Sampler.h"
-#include "runtime/model/Session.h"
+#include "runtime/model/Speculation.h"
+#include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <algorithm>
@@ -128,6 +128,7 @@ private:
   Status profile();
   Status runPrefill();
   Status runDecode(int64_t steps);
+  Status runDrafting();
   Status runBatch();
   Status runBatches(int64_t count, std::vector<double> *times);
   Status toDepth();
@@ -136,7 +137,9 @@ private:
   BenchResult &result;
   std::vector<int32_t> prompt, batch;
   std::optional<Sampler> sampler;
-  std::vector<double> prefills, decodes, firsts, batches;
+  std::vector<double> prefills, decodes, draftings, firsts, batches;
+  std::optional<Tokenizer> tokenizer;
+  int32_t draft = 0;
   int32_t token = 0;
 };
 
@@ -148,6 +151,18 @@ Status Measurement::load() {
       before +
       std::max(options.prompt + (options.depth < 0 ? options.generate : 0),
                std::max(options.generate, options.batch));
+  std::shared_ptr<const Bundle> known =
+      LAPIDARY_TRY(Bundle::open(options.bundle));
+  if (!options.draft.empty()) {
+    const schema::Model &model = *known->program().model();
+    draft = chooseDraft(options.draft, model);
+    sessionOptions.drafts = draftRoom(options.draft, model);
+    // What is drafted last may be more than was wanted.
+    sessionOptions.context += sessionOptions.drafts;
+    tokenizer = LAPIDARY_TRY(
+        Tokenizer::create(known->segment(known->program().tokenizer())));
+  }
+  known.reset();
   // Loading is what comes before the first step: map, check, bind. The last
   // load is the one that is used.
   std::vector<double> loads;
@@ -192,6 +207,46 @@ Status Measurement::runDecode(int64_t steps) {
   return {};
 }
 
+/// The same as runDecode with drafts, from the same state, greedily. An answer
+/// that ends is gone on with behind its end.
+Status Measurement::runDrafting() {
+  Session &session = *result.session;
+  Speculation &speculation = session.engine().speculation();
+  GenerateOptions with;
+  with.draft = draft;
+  const schema::Model &model = *result.file->program().model();
+  std::unique_ptr<Answer> answer =
+      LAPIDARY_TRY(Answer::create(model, *tokenizer, with));
+  Lane lane{
+      .sequence = &session.sequence(), .answer = answer.get(), .draft = draft};
+  Lane *const lanes[] = {&lane};
+  bool goesOn = LAPIDARY_TRY(speculation.begin(lane, session.lastWork()));
+  const double start = now();
+  int64_t tokens = 0;
+  while (tokens < options.generate) {
+    const auto before = static_cast<int64_t>(answer->result().ids.size());
+    if (!goesOn) {
+      answer = LAPIDARY_TRY(Answer::create(model, *tokenizer, with));
+      lane.answer = answer.get();
+    }
+    LAPIDARY_TRY(speculation.propose(lanes, session.memoryPlan().drafts));
+    Work work = lane.work();
+    LAPIDARY_TRY(session.step(work, speculation));
+    const bool fresh = answer->result().ids.empty();
+    const GenerateResult &gathered = answer->result();
+    const int64_t drafted = gathered.draftedTokens,
+                  accepted = gathered.acceptedTokens;
+    goesOn = LAPIDARY_TRY(speculation.accept(lane, work));
+    tokens += static_cast<int64_t>(gathered.ids.size()) - (fresh ? 0 : before);
+    ++result.draftSteps;
+    result.drafted += gathered.draftedTokens - drafted;
+    result.accepted += gathered.acceptedTokens - accepted;
+  }
+  draftings.push_back(static_cast<double>(tokens) / (now() - start));
+  result.draftTokens += tokens;
+  return {};
+}
+
 /// One step with the logits of all its tokens, as the check of a draft has it.
 Status Measurement::runBatch() {
   Session &session = *result.session;
@@ -229,6 +284,11 @@ Status Measurement::repeatOnce() {
   const double decoding = now();
   LAPIDARY_TRY(runDecode(options.generate));
   const double end = now();
+  if (draft != 0) {
+    // From the prompt's end again.
+    LAPIDARY_TRY(runPrefill());
+    LAPIDARY_TRY(runDrafting());
+  }
   if (options.batch > 0)
     LAPIDARY_TRY(runBatches(
         std::clamp<int64_t>(options.generate / options.batch, 1, 8), &batches));
@@ -254,6 +314,8 @@ Status Measurement::measure() {
   result.prefill = median(prefills);
   result.firstToken = median(firsts);
   result.decode = median(decodes);
+  if (draft != 0)
+    result.drafting = median(draftings);
   if (options.batch > 0)
     result.batch = median(batches);
   return {};

@@ -24,6 +24,8 @@ struct BenchOptions {
   int64_t depth = -1;
   /// Tokens at once, as a verification of drafted ones; 0: not measured.
   int64_t batch = 0;
+  /// As of `lapidary run`; empty or "off": nothing is measured with drafts.
+  std::string draft;
   int32_t threads = 0;
   int32_t repeat = 3;
   bool lock = false;
@@ -39,6 +41,9 @@ struct BenchResult {
   double decode = 0;
   /// Seconds that a batch takes, with the logits of all of its tokens.
   double batch = 0;
+  /// Tokens a second with drafts, and what became of these in all repeats.
+  double drafting = 0;
+  int64_t draftSteps = 0, draftTokens = 0, drafted = 0, accepted = 0;
   double firstToken = 0;
   double load = 0;
   double verify = 0;

@@ -298,15 +298,15 @@ void addSamplingOptions(CLI::App &command, RunOptions &options) {
       ->group(group);
 }
 
-void addDraftOption(CLI::App &command, std::string &draft) {
-  command
-      .add_option("--draft", draft,
-                  "Guess N tokens ahead in each step, with the companion that "
-                  "the bundle has or else from the text so far: no choice "
-                  "changes, only how fast it is made. auto guesses as many as "
-                  "are worth it, and none where that is fastest; off never "
-                  "does. auto unless given, off for bundles without a "
-                  "companion")
+void addDraftOption(CLI::App &command, std::string &draft,
+                    const std::string &help) {
+  const char *usual =
+      "Guess N tokens ahead in each step, with the companion that the bundle "
+      "has or else from the text so far: no choice changes, only how fast it "
+      "is made. auto guesses as many as are worth it, and none where that is "
+      "fastest; off never does. auto unless given, off for bundles without a "
+      "companion";
+  command.add_option("--draft", draft, help.empty() ? usual : help)
       ->type_name("N|auto|off")
       ->check([](const std::string &text) {
         int32_t value = 0;

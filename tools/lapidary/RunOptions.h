@@ -54,7 +54,8 @@ void addSamplingOptions(CLI::App &command, RunOptions &options);
 /// "ID=BIAS" of `--logit-bias`, where BIAS is a number or -inf.
 Result<TokenBias> parseTokenBias(const std::string &text);
 /// How many tokens are guessed ahead.
-void addDraftOption(CLI::App &command, std::string &draft);
+void addDraftOption(CLI::App &command, std::string &draft,
+                    const std::string &help = "");
 /// What that comes to for GenerateOptions::draft, and for the engine's room.
 int32_t chooseDraft(const std::string &draft, const schema::Model &model);
 int32_t draftRoom(const std::string &draft, const schema::Model &model);

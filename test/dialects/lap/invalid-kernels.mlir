@@ -270,3 +270,47 @@ func.func @patch_embedding(%x: tensor<?x32xf32>, %w: tensor<32xf32>, %xy: tensor
       : tensor<?x32xf32>, tensor<32xf32>, tensor<32xf32>, tensor<?x2xi32>, tensor<8x3x32xf32>, tensor<32xf32>, tensor<32xf32>
   return
 }
+
+// -----
+
+!c = !lap.kv_cache<heads = 2, head_dim = 32, window = 0>
+
+// rope_query C1
+func.func @rope_query(%c: !c, %q: tensor<?x96xf32>, %n: tensor<32xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{expected a query of a multiple of 64, found 96}}
+  %r = lap.rope_query %c, %q, %n, %t, %past {eps = 1.0e-6 : f32} : !c, tensor<?x96xf32>, tensor<32xf32>, tensor<513x16xf32>
+  return
+}
+
+// -----
+
+!c = !lap.kv_cache<heads = 2, head_dim = 32, window = 0>
+
+// rope_query C2
+func.func @rope_query(%c: !c, %q: tensor<?x64xf32>, %n: tensor<16xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{norms of 32 elements}}
+  %r = lap.rope_query %c, %q, %n, %t, %past {eps = 1.0e-6 : f32} : !c, tensor<?x64xf32>, tensor<16xf32>, tensor<513x16xf32>
+  return
+}
+
+// -----
+
+!c = !lap.kv_cache<heads = 2, head_dim = 32, window = 0, rotated = 8>
+
+// rope_query C3
+func.func @rope_query(%c: !c, %q: tensor<?x64xf32>, %n: tensor<32xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{expected the norm of keys exactly where a cache stores them in part}}
+  %r = lap.rope_query %c, %q, %n, %t, %past {eps = 1.0e-6 : f32} : !c, tensor<?x64xf32>, tensor<32xf32>, tensor<513x16xf32>
+  return
+}
+
+// -----
+
+!c = !lap.kv_cache<heads = 2, head_dim = 32, window = 0>
+
+// rope_query C4
+func.func @rope_query(%c: !c, %q: tensor<?x64xf32>, %n: tensor<32xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{expected ahead of 0 or 1, found 2}}
+  %r = lap.rope_query %c, %q, %n, %t, %past {eps = 1.0e-6 : f32, ahead = 2 : i64} : !c, tensor<?x64xf32>, tensor<32xf32>, tensor<513x16xf32>
+  return
+}

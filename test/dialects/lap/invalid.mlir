@@ -387,3 +387,30 @@ lap.kernel @k(%bytes: memref<100xi8>) {
   %w = lap.unpack %bytes {layout = #lap.layout<rows16>} : memref<100xi8> -> tensor<4294967296x4294967296xf32>
   lap.return
 }
+
+// -----
+
+// concat C1
+func.func @concat(%a: tensor<?x32xf32>, %b: tensor<?x16xf32>) {
+  // expected-error@+1 {{expected a result of 32 + 16 columns and as many tokens}}
+  %r = lap.concat %a, %b : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x64xf32>
+  return
+}
+
+// -----
+
+// concat C2
+func.func @concat(%a: tensor<?x32xf32>, %b: tensor<?x16xf32>, %w: tensor<32xf32>) {
+  // expected-error@+1 {{expected a norm of 16 elements, found 32}}
+  %r = lap.concat %a, %b norm(%w : tensor<32xf32>) {eps = 1.0e-6 : f32} : tensor<?x32xf32>, tensor<?x16xf32> -> tensor<?x48xf32>
+  return
+}
+
+// -----
+
+// rope C3
+func.func @rope(%x: tensor<?x32xf32>, %t: tensor<513x16xf32>, %past: index) {
+  // expected-error@+1 {{expected ahead of 0 or 1, found 7}}
+  %r = lap.rope %x, %t, %past {head_dim = 32 : i64, ahead = 7 : i64} : tensor<?x32xf32>, tensor<513x16xf32>
+  return
+}

@@ -1,5 +1,6 @@
-// lap.rope_kv_update against angles in double precision: what queries become,
-// what the cache gets, and that the rest of the cache stays as it was.
+// lap.rope_kv_update and lap.rope_query against angles in double precision:
+// what queries become, what the cache gets, and that the rest of the cache
+// stays as it was.
 #include "compiler/SourceFormat.h"
 #include "compiler/WeightWriter.h"
 #include "test/targets/cpu/KvCache.h"
@@ -232,6 +233,74 @@ TEST_P(RopeKernel, MatchesAnglesInDouble) {
         for (int64_t past : {int64_t(0), int64_t(13), 512 - tokens / 2,
                              int64_t(1025), positions - tokens})
           check(c, {past, tokens, chunk}, table, kernel);
+}
+
+std::string getQueryText(const Case &c, int64_t tableRows) {
+  std::string cacheType = c.getShape().getType();
+  std::string query =
+      shapeOf({1, c.kvHeads * c.group * c.headDim}, "f32", c.dynamic);
+  std::string norm = shapeOf({c.headDim}, c.norms);
+  std::string table = shapeOf({tableRows, 2 * c.rotated}, "f32");
+  KernelText text;
+  std::string line =
+      "%r = lap.rope_query " + text.value("cache", cacheType) + ", ";
+  line += text.tensor("query", query) + ", ";
+  line += text.tensor("query_norm", norm) + ", ";
+  line += text.tensor("table", table) + ", " + text.value("past", "index");
+  if (c.partial)
+    line += " key_norm(" + text.tensor("key_norm", norm) + " : tensor<" + norm +
+            ">)";
+  line += " {eps = 1.0e-6 : f32, ahead = 1 : i64} : " + cacheType;
+  for (const std::string &type : {query, norm, table})
+    line += ", tensor<" + type + ">";
+  text.op(line);
+  text.result("%r", query);
+  return text.str();
+}
+
+TEST_P(RopeKernel, QueriesAloneStandOneAhead) {
+  const Case &c = cases[getCase()];
+  constexpr int64_t positions = 1300;
+  auto table = GuardedVector<float>::copy(
+      computeRopeTable(c.headDim, c.rotated, theta, positions));
+  CompiledKernel kernel(getQueryText(c, 512 + (positions + 511) / 512),
+                        getVariant());
+  int64_t heads = c.kvHeads * c.group;
+  for (int64_t tokens : {1, 3, 7})
+    for (int64_t past : {int64_t(0), int64_t(510), positions - tokens - 1}) {
+      if (tokens > 1 && !c.dynamic)
+        continue;
+      SCOPED_TRACE("past " + std::to_string(past) + " tokens " +
+                   std::to_string(tokens));
+      std::mt19937 random(past + tokens);
+      auto query = GuardedVector<float>::copy(
+          randomNumbers(random, tokens * heads * c.headDim, 3, 0.5f));
+      Operand queryNorm(c.norms, randomNumbers(random, c.headDim, 0.3f, 1));
+      Operand keyNorm(c.norms, randomNumbers(random, c.headDim, 0.3f, 1));
+      GuardedVector<float> out(query.size(), NAN);
+      // The cache is neither read nor written.
+      std::vector<void *> buffers = {nullptr, nullptr, query.data(),
+                                     queryNorm.bytes.data(), table.data()};
+      if (c.partial)
+        buffers.push_back(keyNorm.bytes.data());
+      buffers.push_back(out.data());
+      kernel.run(buffers, tokens, past, /*chunk=*/32, /*parts=*/3);
+      for (int64_t row = 0; row < tokens * heads; ++row) {
+        std::vector<Expected> want =
+            transform(c, query.data() + row * c.headDim, &queryNorm.values,
+                      past + 1 + row / heads);
+        for (int64_t i = 0; i < c.headDim; ++i) {
+          if (c.partial && i % (c.headDim / 2) >= c.rotated) {
+            want[i].value *= keyNorm.values[i];
+            want[i].bound =
+                (want[i].bound + std::fabs(want[i].value) * roundoff) *
+                std::max(1.0f, std::fabs(keyNorm.values[i]));
+          }
+          ASSERT_NEAR(out[row * c.headDim + i], want[i].value, want[i].bound)
+              << "row " << row << " element " << i;
+        }
+      }
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, RopeKernel, allVariants(cases.size()),

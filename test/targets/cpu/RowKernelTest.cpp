@@ -1,5 +1,5 @@
-// The kernels whose tile is a token (lap.embed, lap.residual_norm and
-// lap.patch_embedding) against plain loops.
+// The kernels whose tile is a token (lap.embed, lap.residual_norm, lap.concat
+// and lap.patch_embedding) against plain loops.
 #include "test/targets/cpu/RandomMatrix.h"
 
 #include <numeric>
@@ -171,6 +171,78 @@ TEST_P(ResidualNormKernel, MatchesPlainSum) {
 
 INSTANTIATE_TEST_SUITE_P(Widths, ResidualNormKernel,
                          allVariants(residualCases.size()), getKernelTestName);
+
+struct ConcatCase {
+  int64_t left, right, tokens;
+  /// The norm's element type, if there is one.
+  std::string norm;
+  bool dynamic = true;
+};
+
+const std::vector<ConcatCase> concatCases = {{1, 1, 1, ""},
+                                             {1, 1, 3, "bf16"},
+                                             {15, 33, 3, "f32"},
+                                             {33, 15, 1, "", false},
+                                             {17, 16, 7, "f16"},
+                                             {256, 256, 2, "bf16"},
+                                             {101, 256, 1, "bf16", false}};
+
+class ConcatKernel : public KernelTest {};
+
+TEST_P(ConcatKernel, MatchesPlainRows) {
+  const ConcatCase &c = concatCases[getCase()];
+  SCOPED_TRACE(std::to_string(c.left) + " and " + std::to_string(c.right));
+  std::mt19937 random(c.left);
+  auto lhs =
+      GuardedVector<float>::copy(randomNumbers(random, c.tokens * c.left));
+  auto rhs =
+      GuardedVector<float>::copy(randomNumbers(random, c.tokens * c.right, 4));
+  Operand norm(c.norm.empty() ? "f32" : c.norm, randomNumbers(random, c.right));
+  std::string left = shapeOf({c.tokens, c.left}, "f32", c.dynamic);
+  std::string right = shapeOf({c.tokens, c.right}, "f32", c.dynamic);
+  std::string both = shapeOf({c.tokens, c.left + c.right}, "f32", c.dynamic);
+  KernelText text;
+  std::string line = "%r = lap.concat " + text.tensor("lhs", left) + ", ";
+  line += text.tensor("rhs", right);
+  if (!c.norm.empty()) {
+    std::string type = shapeOf({c.right}, c.norm);
+    line += " norm(" + text.tensor("norm", type) + " : tensor<" + type + ">)";
+  }
+  text.op(line + " {eps = 1.0e-5 : f32} : tensor<" + left + ">, tensor<" +
+          right + "> -> tensor<" + both + ">");
+  text.result("%r", both);
+  CompiledKernel kernel(text.str(), getVariant());
+  GuardedVector<float> out(c.tokens * (c.left + c.right), NAN);
+  std::vector<void *> buffers = {lhs.data(), rhs.data()};
+  if (!c.norm.empty())
+    buffers.push_back(norm.bytes.data());
+  buffers.push_back(out.data());
+  kernel.run(buffers, c.tokens);
+
+  for (int64_t t = 0; t < c.tokens; ++t) {
+    const float *row = out.data() + t * (c.left + c.right);
+    for (int64_t i = 0; i < c.left; ++i)
+      ASSERT_EQ(row[i], lhs[t * c.left + i])
+          << "token " << t << " column " << i;
+    double squares = 0;
+    for (int64_t i = 0; i < c.right; ++i)
+      squares += std::pow(double(rhs[t * c.right + i]), 2) / c.right;
+    for (int64_t i = 0; i < c.right; ++i) {
+      double want = rhs[t * c.right + i];
+      if (!c.norm.empty())
+        want *= norm.values[i] / std::sqrt(squares + eps);
+      // As for a residual's branch; exact without a norm.
+      double bound = c.norm.empty() ? 0
+                                    : std::fabs(want) *
+                                          (8 + std::sqrt(c.right)) * roundoff;
+      ASSERT_NEAR(row[c.left + i], want, bound)
+          << "token " << t << " column " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, ConcatKernel, allVariants(concatCases.size()),
+                         getKernelTestName);
 
 /// Layer norm in double.
 std::vector<double> layerNorm(const std::vector<double> &x,
