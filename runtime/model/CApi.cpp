@@ -152,14 +152,42 @@ lapidary_model_info describe(const schema::Model &model) {
   return info;
 }
 
+/// A field of 0 is the default, which is off and 1 for some.
+float orOff(float value) { return value == 0 ? 1 : value; }
+
+Result<GenerateOptions> readOptions(const lapidary_generate_options &known) {
+  LAPIDARY_TRY(
+      checkArray(known.logit_bias, known.logit_bias_count, "logit_bias"));
+  LAPIDARY_TRY(checkArray(known.stop, known.stop_count, "stop"));
+  GenerateOptions options;
+  options.maxTokens = known.max_tokens;
+  SamplerOptions &sampling = options.sampling;
+  sampling.temperature = known.temperature;
+  sampling.topK = known.top_k;
+  sampling.topP = orOff(known.top_p);
+  sampling.seed = known.seed;
+  sampling.minP = known.min_p;
+  sampling.typicalP = orOff(known.typical_p);
+  sampling.penalties.repeat = orOff(known.repeat_penalty);
+  sampling.penalties.presence = known.presence_penalty;
+  sampling.penalties.frequency = known.frequency_penalty;
+  if (known.repeat_last_n != 0)
+    sampling.penalties.lastTokens = known.repeat_last_n;
+  for (size_t index = 0; index < known.logit_bias_count; ++index)
+    sampling.logitBias.push_back(
+        {known.logit_bias[index].token, known.logit_bias[index].bias});
+  for (size_t index = 0; index < known.stop_count; ++index) {
+    LAPIDARY_TRY(checkArray(known.stop[index], 1, "a string of stop"));
+    options.stop.emplace_back(known.stop[index]);
+  }
+  options.specialTokens = known.special_tokens != 0;
+  return options;
+}
+
 Status generateInto(lapidary_session &handle, const GenerateInput &input,
                     const lapidary_generate_options &known, int32_t *ids,
                     size_t capacity, lapidary_generate_result *result) {
-  GenerateOptions options;
-  options.maxTokens = known.max_tokens;
-  options.sampling = {known.temperature, known.top_k,
-                      known.top_p == 0 ? 1 : known.top_p, known.seed};
-  options.specialTokens = known.special_tokens != 0;
+  GenerateOptions options = LAPIDARY_TRY(readOptions(known));
   options.cancel = &handle.cancel;
   if (known.on_text)
     options.onText = [&](std::string_view text) {

@@ -44,33 +44,101 @@ Result<std::unique_ptr<Answer>> Answer::create(const schema::Model &model,
   Sampler sampler = LAPIDARY_TRY(Sampler::create(
       options.sampling, model.vocabulary(),
       {model.suppress_tokens()->data(), model.suppress_tokens()->size()}));
-  return std::unique_ptr<Answer>(
-      new Answer(model, tokenizer, options, std::move(sampler)));
+  StopStrings stops = LAPIDARY_TRY(StopStrings::create(options.stop));
+  return std::unique_ptr<Answer>(new Answer(
+      model, tokenizer, options, std::move(sampler), std::move(stops)));
 }
 
-/// Sends text on as it comes and remembers whether the receiver wants more.
-void Answer::send(const std::string &part) {
+/// Sends on the text up to `end` and remembers whether the receiver wants more.
+void Answer::release(size_t end) {
+  if (end <= released)
+    return;
+  const std::string part = held.substr(0, end - released);
+  held.erase(0, part.size());
+  released = end;
   gathered.text += part;
-  if (wantsMore && !part.empty() && options.onText)
+  std::vector<TokenChoice> tokens;
+  auto rest = pending.begin();
+  for (; rest != pending.end() && rest->end <= end; ++rest)
+    tokens.push_back(std::move(rest->choice));
+  pending.erase(pending.begin(), rest);
+  if (wantsMore && options.onText)
     wantsMore = options.onText(part);
+  if (wantsMore && options.onPart)
+    wantsMore = options.onPart({part, -1, tokens});
+}
+
+void Answer::takeText(const std::string &text) {
+  if (!gathered.stopString.empty())
+    return;
+  held += text;
+  taken += text.size();
+  StopStrings::Found found = stops.push(text);
+  if (found.index >= 0) {
+    gathered.stopString = options.stop[static_cast<size_t>(found.index)];
+    gathered.finishReason = "stop";
+    std::erase_if(pending, [&](const PendingToken &token) {
+      return token.end > found.free;
+    });
+  }
+  release(found.free);
+}
+
+void Answer::takeControl(const TokenChoice &choice) {
+  takeText(decoder.finish());
+  if (!gathered.stopString.empty())
+    return;
+  release(taken);
+  stops.clear();
+  taken = released = 0;
+  if (wantsMore && options.onPart)
+    wantsMore = options.onPart({{}, choice.id, {&choice, 1}});
+}
+
+Result<int32_t> Answer::choose(std::span<const float> logits) {
+  if (gathered.ids.empty())
+    for (int32_t token : gathered.promptIds)
+      if (token != model.image_token() && token != model.video_token() &&
+          token != model.audio_token())
+        sampler.see(token);
+  std::span<const uint32_t> allowed;
+  if (options.constraint) {
+    mask.assign(sampler.maskWords(), ~uint32_t(0));
+    if (options.constraint->restrict(mask))
+      allowed = mask;
+  }
+  int32_t token = LAPIDARY_TRY(sampler.sample(logits, allowed));
+  sampler.see(token);
+  return token;
 }
 
 Result<std::optional<int32_t>> Answer::next(std::span<const float> logits,
                                             bool full) {
-  int32_t token = LAPIDARY_TRY(sampler.sample(logits));
-  if (options.logprobs > 0)
-    gathered.logprobs.push_back(
-        LAPIDARY_TRY(topLogprobs(logits, options.logprobs)));
+  TokenChoice choice{LAPIDARY_TRY(choose(logits)), 0, {}};
+  const int32_t token = choice.id;
+  if (options.logprobs > 0 || options.chosenLogprobs) {
+    choice = LAPIDARY_TRY(describeChoice(logits, token, options.logprobs));
+    gathered.logprobs.push_back(choice);
+  }
   gathered.ids.push_back(token);
-  bool stop = contains(*model.stop_tokens(), token);
-  if (!stop || options.specialTokens)
-    send(decoder.push(token));
+  if (options.constraint)
+    LAPIDARY_TRY(options.constraint->accept(token));
+  const bool stop = contains(*model.stop_tokens(), token);
+  if (!options.specialTokens && (stop || tokenizer.isSpecial(token))) {
+    takeControl(choice);
+  } else {
+    const std::string text = decoder.push(token);
+    if (options.onPart)
+      pending.push_back({std::move(choice), taken + text.size()});
+    takeText(text);
+  }
   if (stop)
     gathered.finishReason = "stop";
-  else if (!wantsMore)
+  else if (gathered.finishReason.empty() && !wantsMore)
     gathered.finishReason = "cancelled";
-  else if (static_cast<int64_t>(gathered.ids.size()) == options.maxTokens ||
-           full)
+  else if (gathered.finishReason.empty() &&
+           (static_cast<int64_t>(gathered.ids.size()) == options.maxTokens ||
+            full))
     gathered.finishReason = "length";
   if (!gathered.finishReason.empty())
     return std::optional<int32_t>();
@@ -78,7 +146,9 @@ Result<std::optional<int32_t>> Answer::next(std::span<const float> logits,
 }
 
 void Answer::finish(const char *reason) {
-  send(decoder.finish());
+  takeText(decoder.finish());
+  if (gathered.stopString.empty())
+    release(taken);
   if (gathered.finishReason.empty())
     gathered.finishReason = reason;
 }

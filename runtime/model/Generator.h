@@ -3,8 +3,10 @@
 // share.
 #pragma once
 
+#include "runtime/model/Constraint.h"
 #include "runtime/model/Sampler.h"
 #include "runtime/model/Session.h"
+#include "runtime/model/StopStrings.h"
 #include "runtime/model/Tokenizer.h"
 
 #include <atomic>
@@ -38,16 +40,39 @@ struct GenerateInput {
   bool whole = false;
 };
 
+/// What an answer grows by, in the order it comes: a piece of visible text, or
+/// one special token.
+struct AnswerPart {
+  /// Whole UTF-8 characters. What could still become a stop string is held
+  /// back; empty for a special token.
+  std::string_view text;
+  /// The special token, -1 for text.
+  int32_t control = -1;
+  /// The tokens that this completes, with their logprobs if asked for. Those
+  /// that a stop string has some text of belong to no part.
+  std::span<const TokenChoice> tokens;
+};
+
 struct GenerateOptions {
   /// Tokens of the answer at most; 0: until the context is full.
   int64_t maxTokens = 0;
   SamplerOptions sampling;
   /// Likeliest tokens to report for each token of the answer; 0: none.
   int32_t logprobs = 0;
-  /// Whether the text shows special tokens, the stop token included.
+  /// Whether each token's own logprob is reported, even with no likeliest ones.
+  bool chosenLogprobs = false;
+  /// Whether the text shows special tokens, the stop token included. They are
+  /// text like any other then.
   bool specialTokens = false;
-  /// Gets text as it comes, whole UTF-8 characters; false stops.
+  /// Says which tokens may come; null: all. For this answer alone.
+  std::shared_ptr<Constraint> constraint;
+  /// Texts that end the answer and are no part of it. A special token that is
+  /// not shown interrupts them.
+  std::vector<std::string> stop;
+  /// Gets text as it comes, as parts have it; false stops.
   std::function<bool(std::string_view)> onText;
+  /// Gets text and special tokens as they come; false stops.
+  std::function<bool(const AnswerPart &)> onPart;
   /// Stops between dispatches once it is true.
   const std::atomic<bool> *cancel = nullptr;
 };
@@ -58,13 +83,15 @@ struct GenerateResult {
   int64_t reusedTokens = 0;
   /// The stop token included.
   std::vector<int32_t> ids;
-  /// The stop token left out, unless specialTokens.
+  /// The stop token left out, unless specialTokens; a stop string always.
   std::string text;
-  /// One list a token of `ids`, best first.
-  std::vector<std::vector<TokenLogprob>> logprobs;
-  /// "stop" (a stop token), "length" (maxTokens or the context's end) or
-  /// "cancelled" (the flag, or onText said so).
+  /// One for each token of `ids`, if they were asked for.
+  std::vector<TokenChoice> logprobs;
+  /// "stop" (a stop token or a stop string), "length" (maxTokens or the
+  /// context's end) or "cancelled" (the flag, or onText or onPart said so).
   std::string finishReason;
+  /// The stop string that ended it; empty where none did.
+  std::string stopString;
   double embedSeconds = 0;
   double prefillSeconds = 0;
   double decodeSeconds = 0;
@@ -86,22 +113,43 @@ public:
                                                 const GenerateOptions &options);
   /// Chooses the next token from the last one's logits: the token to decode, or
   /// nothing where the answer has ended. `full`: the context has no room.
+  /// Penalties count `result().promptIds`, as they are before the first call.
   Result<std::optional<int32_t>> next(std::span<const float> logits, bool full);
   /// Ends the text; `reason` stands where the answer has not ended by itself.
   void finish(const char *reason);
   GenerateResult &result() { return gathered; }
 
 private:
+  /// A token whose text is not all out, and where that ends in the text since
+  /// the last special token.
+  struct PendingToken {
+    TokenChoice choice;
+    size_t end;
+  };
+
   Answer(const schema::Model &model, const Tokenizer &tokenizer,
-         const GenerateOptions &options, Sampler sampler)
-      : model(model), options(options), sampler(std::move(sampler)),
+         const GenerateOptions &options, Sampler sampler, StopStrings stops)
+      : model(model), tokenizer(tokenizer), options(options),
+        sampler(std::move(sampler)), stops(std::move(stops)),
         decoder(tokenizer, !options.specialTokens) {}
-  void send(const std::string &part);
+  Result<int32_t> choose(std::span<const float> logits);
+  void takeText(const std::string &text);
+  void takeControl(const TokenChoice &choice);
+  void release(size_t end);
 
   const schema::Model &model;
+  const Tokenizer &tokenizer;
   const GenerateOptions &options;
   Sampler sampler;
+  StopStrings stops;
   StreamDecoder decoder;
+  std::vector<uint32_t> mask;
+  /// Text since the last special token: how much came, how much of it is out,
+  /// and the rest.
+  size_t taken = 0, released = 0;
+  std::string held;
+  /// Kept for onPart only.
+  std::vector<PendingToken> pending;
   bool wantsMore = true;
   GenerateResult gathered;
 };

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 namespace lapidary {
 namespace {
@@ -17,42 +17,40 @@ namespace {
 constexpr double topWeight = double(uint64_t(1) << 40);
 /// Where top-p starts to look for its tokens, before it looks further.
 constexpr size_t firstNucleus = 64;
+/// Far beyond any logit; keeps a biased one finite.
+constexpr float mostBias = 1e6f;
 
-Status checkFinite(std::span<const float> logits) {
-  if (logits.empty())
-    return invalidArgument("there are no logits to choose from");
-  // A sum keeps any NaN or infinity and lets the common case run without
-  // branches.
-  float zero = 0;
-  for (float logit : logits)
-    zero += logit * 0.0f;
-  if (zero == 0)
-    return {};
-  for (size_t id = 0; id < logits.size(); ++id)
-    if (!std::isfinite(logits[id]))
-      return invalidData(concat(
-          "the logits are not finite: token ", id, " has ",
-          std::isnan(logits[id]) ? "NaN" : "infinity",
-          "; the weights, or the kernels for this processor, are wrong"));
+Status checkOptions(const SamplerOptions &options) {
+  // Each is written so that NaN fails.
+  if (!(options.temperature >= 0 && options.temperature <= 1e6f))
+    return invalidArgument(concat("the temperature is ", options.temperature,
+                                  ", expected 0 (greedy) to 1000000"));
+  if (options.topK < 0)
+    return invalidArgument(
+        concat("top-k is ", options.topK, ", expected 0 (off) or more"));
+  if (!(options.topP > 0 && options.topP <= 1))
+    return invalidArgument(
+        concat("top-p is ", options.topP, ", expected above 0, up to 1 (off)"));
+  if (!(options.minP >= 0 && options.minP <= 1))
+    return invalidArgument(
+        concat("min-p is ", options.minP, ", expected 0 (off) to 1"));
+  if (!(options.typicalP > 0 && options.typicalP <= 1))
+    return invalidArgument(concat("typical-p is ", options.typicalP,
+                                  ", expected above 0, up to 1 (off)"));
   return {};
 }
 
-/// Better logits first, lower ids first among equals: a total order, so that
-/// every selection is unique.
-struct Better {
-  std::span<const float> logits;
-  bool operator()(int32_t left, int32_t right) const {
-    return logits[left] > logits[right] ||
-           (logits[left] == logits[right] && left < right);
+int32_t greedy(std::span<const float> logits, std::span<const uint32_t> bits) {
+  const auto count = static_cast<int32_t>(logits.size());
+  int32_t best = -1;
+  for (int32_t first = 0; first < count; first += 32) {
+    const uint32_t word = bits[first / 32];
+    const int32_t end = std::min(first + 32, count);
+    for (int32_t id = first; id < end; ++id)
+      if ((best < 0 || logits[id] > logits[best]) && word >> (id - first) & 1)
+        best = id;
   }
-};
-
-/// log(sum(exp(logits))).
-double logSum(std::span<const float> logits) {
-  double largest = *std::max_element(logits.begin(), logits.end()), sum = 0;
-  for (float logit : logits)
-    sum += std::exp(logit - largest);
-  return largest + std::log(sum);
+  return best;
 }
 
 } // namespace
@@ -60,115 +58,173 @@ double logSum(std::span<const float> logits) {
 Result<Sampler> Sampler::create(const SamplerOptions &options,
                                 int32_t vocabulary,
                                 std::span<const int32_t> suppress) {
-  // Each is written so that NaN fails.
-  if (!(options.temperature >= 0 && options.temperature <= 1e6f))
-    return invalidArgument(concat("the temperature is ", options.temperature,
-                                  ", expected 0 (greedy) to 1000000"));
-  if (!(options.topP > 0 && options.topP <= 1))
-    return invalidArgument(
-        concat("top-p is ", options.topP, ", expected above 0, up to 1 (off)"));
-  if (options.topK < 0)
-    return invalidArgument(
-        concat("top-k is ", options.topK, ", expected 0 (off) or more"));
+  LAPIDARY_TRY(checkOptions(options));
   if (vocabulary < 1)
     return invalidArgument(
         concat("the vocabulary has ", vocabulary, " tokens"));
-  Sampler sampler;
+  Sampler sampler(LAPIDARY_TRY(Penalties::create(options.penalties)));
   sampler.options = options;
-  sampler.suppressed.assign(static_cast<size_t>(vocabulary), 0);
+  sampler.options.logitBias.clear();
+  sampler.vocabulary = static_cast<size_t>(vocabulary);
+  sampler.allowed.assign((sampler.vocabulary + 31) / 32, ~uint32_t(0));
+  if (vocabulary % 32 != 0)
+    sampler.allowed.back() = (uint32_t(1) << (vocabulary % 32)) - 1;
+  auto forbid = [&](int32_t token) {
+    sampler.allowed[token / 32] &= ~(uint32_t(1) << (token % 32));
+  };
   for (int32_t token : suppress) {
     if (token < 0 || token >= vocabulary)
       return invalidArgument(concat("the suppressed token ", token,
                                     " is outside the vocabulary of ",
                                     vocabulary));
-    sampler.suppressed[token] = 1;
+    forbid(token);
   }
-  if (std::find(sampler.suppressed.begin(), sampler.suppressed.end(), 0) ==
-      sampler.suppressed.end())
+  for (const TokenBias &bias : options.logitBias) {
+    if (bias.id < 0 || bias.id >= vocabulary)
+      return invalidArgument(concat("the token ", bias.id,
+                                    " of a logit bias is outside the "
+                                    "vocabulary of ",
+                                    vocabulary));
+    if (bias.bias == -std::numeric_limits<float>::infinity())
+      forbid(bias.id);
+    else if (!(bias.bias >= -mostBias && bias.bias <= mostBias))
+      return invalidArgument(
+          concat("the logit bias of token ", bias.id, " is ", bias.bias,
+                 ", expected -1000000 to 1000000, or minus infinity"));
+    else
+      sampler.options.logitBias.push_back(bias);
+  }
+  if (std::ranges::all_of(sampler.allowed,
+                          [](uint32_t word) { return word == 0; }))
     return invalidArgument("every token of the vocabulary is suppressed");
   return sampler;
 }
 
-Result<int32_t> Sampler::sample(std::span<const float> logits) {
-  if (logits.size() != suppressed.size())
+/// What neither the model nor the mask forbids.
+Result<std::span<const uint32_t>>
+Sampler::combine(std::span<const uint32_t> mask) {
+  if (mask.empty())
+    return std::span<const uint32_t>(allowed);
+  if (mask.size() != allowed.size())
+    return invalidArgument(concat("the mask has ", mask.size(),
+                                  " words for a vocabulary of ", vocabulary));
+  both.resize(allowed.size());
+  uint32_t any = 0;
+  for (size_t word = 0; word < both.size(); ++word)
+    any |= both[word] = allowed[word] & mask[word];
+  if (any == 0)
+    return invalidArgument("no token of the vocabulary is allowed to come "
+                           "next: the constraint contradicts itself");
+  return std::span<const uint32_t>(both);
+}
+
+/// The logits with bias and penalties; themselves where there are none.
+std::span<const float> Sampler::adjust(std::span<const float> logits) {
+  if (options.logitBias.empty() && !penalties.active())
+    return logits;
+  adjusted.assign(logits.begin(), logits.end());
+  for (const TokenBias &bias : options.logitBias)
+    adjusted[bias.id] += bias.bias;
+  penalties.apply(adjusted);
+  constexpr float most = std::numeric_limits<float>::max();
+  for (float &logit : adjusted)
+    logit = std::clamp(logit, -most, most);
+  return adjusted;
+}
+
+Result<int32_t> Sampler::sample(std::span<const float> logits,
+                                std::span<const uint32_t> mask) {
+  if (logits.size() != vocabulary)
     return invalidArgument(concat("there are ", logits.size(),
-                                  " logits for a vocabulary of ",
-                                  suppressed.size()));
+                                  " logits for a vocabulary of ", vocabulary));
   LAPIDARY_TRY(checkFinite(logits));
-  return options.temperature == 0 || options.topK == 1 ? greedy(logits)
-                                                       : draw(logits);
+  std::span<const uint32_t> bits = LAPIDARY_TRY(combine(mask));
+  logits = adjust(logits);
+  return options.temperature == 0 || options.topK == 1 ? greedy(logits, bits)
+                                                       : draw(logits, bits);
 }
 
-int32_t Sampler::greedy(std::span<const float> logits) const {
-  int32_t best = -1;
-  for (int32_t id = 0; id < static_cast<int32_t>(logits.size()); ++id)
-    if (!suppressed[id] && (best < 0 || logits[id] > logits[best]))
-      best = id;
-  return best;
-}
-
-int32_t Sampler::draw(std::span<const float> logits) {
-  order.clear();
-  for (int32_t id = 0; id < static_cast<int32_t>(logits.size()); ++id)
-    if (!suppressed[id])
-      order.push_back(id);
-  Better better{logits};
-  size_t kept = order.size(), sorted = 0;
-  // Makes the first `wanted` of the kept tokens the best, in order.
-  auto sortFirst = [&](size_t wanted) {
-    wanted = std::min(wanted, kept);
-    if (wanted <= sorted)
-      return;
-    if (wanted < kept)
-      std::nth_element(order.begin() + sorted, order.begin() + wanted,
-                       order.begin() + kept, better);
-    std::sort(order.begin() + sorted, order.begin() + wanted, better);
-    sorted = wanted;
-  };
-  if (options.topK > 0 && static_cast<size_t>(options.topK) < kept) {
-    sortFirst(static_cast<size_t>(options.topK));
-    kept = sorted;
-  }
-
-  float largest =
-      logits[*std::min_element(order.begin(), order.begin() + kept, better)];
+/// Gives the candidates weights; their sum.
+uint64_t Sampler::weigh(float temperature) {
+  const double largest =
+      std::ranges::max_element(candidates, {}, &Candidate::logit)->logit;
   uint64_t total = 0;
-  weights.resize(logits.size());
-  for (size_t index = 0; index < kept; ++index) {
-    double scaled = (double(logits[order[index]]) - double(largest)) /
-                    double(options.temperature);
-    uint64_t weight = static_cast<uint64_t>(std::exp(scaled) * topWeight + 0.5);
-    weights[order[index]] = weight;
-    total += weight;
+  for (Candidate &token : candidates) {
+    double scaled = (double(token.logit) - largest) / double(temperature);
+    token.weight = static_cast<uint64_t>(std::exp(scaled) * topWeight + 0.5);
+    total += token.weight;
   }
-  if (options.topP < 1) {
-    // The fewest tokens whose sum reaches top-p; looks at more and more of
-    // them, since it is mostly a few.
-    uint64_t wanted =
-                 static_cast<uint64_t>(double(options.topP) * double(total)),
-             sum = 0;
-    size_t count = 0;
-    for (size_t look = firstNucleus;
-         count < kept && (count == 0 || sum < wanted); look *= 4)
-      for (sortFirst(look); count < sorted && (count == 0 || sum < wanted);
-           ++count)
-        sum += weights[order[count]];
-    kept = count;
-    total = sum;
-  }
+  return total;
+}
 
+/// Keeps the first candidates, by `compare`, whose sum reaches `wanted`, and
+/// one at least; looks at more and more of them, since it is mostly a few.
+template <typename Compare>
+void Sampler::keepFirst(const Compare &compare, uint64_t wanted) {
+  size_t count = 0, sorted = 0;
+  uint64_t sum = 0;
+  auto enough = [&] { return count > 0 && sum >= wanted; };
+  for (size_t look = firstNucleus; count < candidates.size() && !enough();
+       look *= 4) {
+    const auto first = candidates.begin();
+    const size_t end = std::min(look, candidates.size());
+    std::partial_sort(first + sorted, first + end, candidates.end(), compare);
+    for (sorted = end; count < sorted && !enough(); ++count)
+      sum += candidates[count].weight;
+  }
+  candidates.resize(count);
+}
+
+void Sampler::keepTypical() {
+  // The entropy is a sum of floating-point numbers: always in the same order.
+  std::ranges::sort(candidates, {}, &Candidate::id);
+  const uint64_t total = weigh(1);
+  // A token's surprise is a constant minus its logit, and the constant drops
+  // out of the difference to the expected one.
+  double expected = 0;
+  for (const Candidate &token : candidates)
+    expected += double(token.weight) / double(total) * double(token.logit);
+  auto nearer = [&](const Candidate &left, const Candidate &right) {
+    const double one = std::abs(double(left.logit) - expected),
+                 two = std::abs(double(right.logit) - expected);
+    return one < two || (one == two && isBetter(left, right));
+  };
+  // More than this probability, not just as much: as llama.cpp has it.
+  keepFirst(nearer,
+            static_cast<uint64_t>(double(options.typicalP) * double(total)) +
+                1);
+}
+
+int32_t Sampler::draw(std::span<const float> logits,
+                      std::span<const uint32_t> bits) {
+  selectBest(logits, bits, static_cast<size_t>(options.topK), candidates);
+  if (options.typicalP < 1)
+    keepTypical();
+  if (options.topP < 1) {
+    const uint64_t total = weigh(1);
+    keepFirst(isBetter,
+              static_cast<uint64_t>(double(options.topP) * double(total)));
+  }
+  if (options.minP > 0) {
+    weigh(1);
+    const double least = double(options.minP) * topWeight;
+    std::erase_if(candidates, [&](const Candidate &token) {
+      return double(token.weight) < least;
+    });
+  }
+  const uint64_t total = weigh(options.temperature);
   uint64_t point = static_cast<uint64_t>(
       (static_cast<unsigned __int128>(random()) * total) >> 64);
   // In the order of ids, which is the same whatever a selection left the tokens
   // in.
-  if (sorted > 0)
-    std::sort(order.begin(), order.begin() + kept);
-  for (size_t index = 0; index < kept; ++index) {
-    if (point < weights[order[index]])
-      return order[index];
-    point -= weights[order[index]];
+  if (!std::ranges::is_sorted(candidates, {}, &Candidate::id))
+    std::ranges::sort(candidates, {}, &Candidate::id);
+  for (const Candidate &token : candidates) {
+    if (point < token.weight)
+      return token.id;
+    point -= token.weight;
   }
-  return order[kept - 1];
+  return candidates.back().id;
 }
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
@@ -178,33 +234,6 @@ uint64_t Sampler::random() {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
   value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
   return value ^ (value >> 31);
-}
-
-Result<std::vector<TokenLogprob>> topLogprobs(std::span<const float> logits,
-                                              int32_t count) {
-  LAPIDARY_TRY(checkFinite(logits));
-  if (count < 1)
-    return invalidArgument(
-        concat(count, " logprobs were asked for, expected 1 or more"));
-  size_t wanted = std::min<size_t>(static_cast<size_t>(count), logits.size());
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::partial_sort(order.begin(), order.begin() + wanted, order.end(),
-                    Better{logits});
-  double normalizer = logSum(logits);
-  std::vector<TokenLogprob> best;
-  for (size_t index = 0; index < wanted; ++index)
-    best.push_back(
-        {order[index], static_cast<float>(logits[order[index]] - normalizer)});
-  return best;
-}
-
-Result<double> tokenLogprob(std::span<const float> logits, int32_t token) {
-  LAPIDARY_TRY(checkFinite(logits));
-  if (token < 0 || static_cast<size_t>(token) >= logits.size())
-    return invalidArgument(concat("there are ", logits.size(),
-                                  " logits, none for the token ", token));
-  return logits[token] - logSum(logits);
 }
 
 } // namespace lapidary

@@ -257,7 +257,10 @@ void addBatchCommand(CLI::App &app, Action &action) {
       ->add_option("INPUT", options->input,
                    "A JSON object a line: messages (and tools, options), or "
                    "prompt (and system); and as needed id, max_tokens, "
-                   "temperature, top_k, top_p, seed, video_fps, and media, a "
+                   "temperature, top_k, top_p, min_p, typical_p, "
+                   "repeat_penalty, repeat_last_n, presence_penalty, "
+                   "frequency_penalty, logit_bias ({\"ID\": BIAS}), stop (a "
+                   "text or a list), seed, video_fps, and media, a "
                    "list with a path, {\"path\": ..., \"tokens\": N} or "
                    "{\"base64\": ...} for each medium of the messages")
       ->required();

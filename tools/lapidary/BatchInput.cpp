@@ -91,6 +91,49 @@ Result<std::vector<MediaFile>> readMedia(const json *media,
   return files;
 }
 
+/// A string or a list of strings, as OpenAI's API has it.
+Result<std::vector<std::string>> readStop(JsonFields &fields) {
+  const json *stop = fields.get("stop");
+  const json list = !stop               ? json::array()
+                    : stop->is_string() ? json::array({*stop})
+                                        : *stop;
+  std::vector<std::string> texts;
+  if (list.is_array())
+    for (const json &text : list)
+      if (text.is_string())
+        texts.push_back(text.get<std::string>());
+  if (!list.is_array() || texts.size() != list.size())
+    return fields.wrong("stop", "a string or a list of strings", stop);
+  return texts;
+}
+
+/// {"ID": BIAS}; false forbids the token, as in llama-server.
+Result<std::vector<TokenBias>> readLogitBias(JsonFields &fields) {
+  const json *object = LAPIDARY_TRY(fields.child("logit_bias"));
+  std::vector<TokenBias> list;
+  if (!object)
+    return list;
+  for (const auto &[id, bias] : object->items()) {
+    if (!bias.is_number() && bias != json(false))
+      return fields.wrong("logit_bias", "numbers or false", &bias);
+    list.push_back(LAPIDARY_TRY(
+        parseTokenBias(id + "=" + (bias.is_number() ? bias.dump() : "-inf"))));
+  }
+  return list;
+}
+
+Status readPenalties(JsonFields &fields, PenaltyOptions &penalties) {
+  penalties.repeat = static_cast<float>(LAPIDARY_TRY(
+      fields.number("repeat_penalty", penalties.repeat, 0.001, 1000)));
+  penalties.presence = static_cast<float>(LAPIDARY_TRY(
+      fields.number("presence_penalty", penalties.presence, -100, 100)));
+  penalties.frequency = static_cast<float>(LAPIDARY_TRY(
+      fields.number("frequency_penalty", penalties.frequency, -100, 100)));
+  penalties.lastTokens = static_cast<int32_t>(LAPIDARY_TRY(
+      fields.integer("repeat_last_n", penalties.lastTokens, -1, 1 << 30)));
+  return {};
+}
+
 /// The answer's fields, with the command line's in the place of absent ones.
 Result<RunOptions> readOptions(JsonFields &fields, const RunOptions &defaults) {
   RunOptions options = defaults;
@@ -105,6 +148,17 @@ Result<RunOptions> readOptions(JsonFields &fields, const RunOptions &defaults) {
   if (fields.get("top_p"))
     options.topP =
         static_cast<float>(LAPIDARY_TRY(fields.number("top_p", 1, 0, 1)));
+  if (fields.get("min_p"))
+    options.minP =
+        static_cast<float>(LAPIDARY_TRY(fields.number("min_p", 0, 0, 1)));
+  if (fields.get("typical_p"))
+    options.typicalP =
+        static_cast<float>(LAPIDARY_TRY(fields.number("typical_p", 1, 0, 1)));
+  LAPIDARY_TRY(readPenalties(fields, options.penalties));
+  if (fields.get("logit_bias"))
+    options.logitBias = LAPIDARY_TRY(readLogitBias(fields));
+  if (fields.get("stop"))
+    options.stop = LAPIDARY_TRY(readStop(fields));
   if (const json *seed = fields.get("seed")) {
     if (!seed->is_number_unsigned())
       return fields.wrong("seed", "a whole number from 0 to 2^64 - 1", seed);

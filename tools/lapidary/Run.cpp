@@ -83,12 +83,14 @@ size_t decodedTokens(const GenerateResult &result) {
 }
 
 Status printJson(const GenerateResult &result, const Timings &timings) {
-  auto logprobs = nlohmann::ordered_json::array();
-  for (const auto &token : result.logprobs) {
+  auto logprobs = nlohmann::ordered_json::array(),
+       chosen = nlohmann::ordered_json::array();
+  for (const TokenChoice &token : result.logprobs) {
     auto list = nlohmann::ordered_json::array();
-    for (const TokenLogprob &entry : token)
+    for (const TokenLogprob &entry : token.top)
       list.push_back({{"id", entry.id}, {"logprob", entry.logprob}});
     logprobs.push_back(std::move(list));
+    chosen.push_back(token.logprob);
   }
   return writeJson({{"prompt_tokens", result.promptIds.size()},
                     {"prompt_ids", result.promptIds},
@@ -96,7 +98,9 @@ Status printJson(const GenerateResult &result, const Timings &timings) {
                     {"ids", result.ids},
                     {"text", result.text},
                     {"logprobs", logprobs},
+                    {"token_logprobs", chosen},
                     {"finish_reason", result.finishReason},
+                    {"stop_string", result.stopString},
                     {"timings",
                      {{"load_s", timings.load},
                       {"verify_s", timings.verify},

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
+#include <limits>
 #include <random>
 
 namespace lapidary::cli {
@@ -134,8 +136,8 @@ void addOutputOptions(CLI::App &command, RunOptions &options) {
   CLI::Option *json = command.add_flag(
       "--json", options.json,
       "Print one JSON object at the end: prompt_tokens, prompt_ids, "
-      "reused_tokens, ids, text, "
-      "logprobs, finish_reason, timings");
+      "reused_tokens, ids, text, logprobs, token_logprobs, finish_reason, "
+      "stop_string, timings");
   command
       .add_option("--logprobs", options.logprobs,
                   "With --json: for each token of the answer, the N likeliest "
@@ -148,7 +150,58 @@ void addOutputOptions(CLI::App &command, RunOptions &options) {
       "Show special tokens in the text: turns, tool calls, channels");
 }
 
+void addPenaltyOptions(CLI::App &command, RunOptions &options,
+                       const char *group) {
+  command
+      .add_option("--repeat-penalty", options.penalties.repeat,
+                  "Make tokens that came before less likely: divides positive "
+                  "logits and multiplies negative ones; 1, which is off, "
+                  "unless given")
+      ->type_name("X")
+      ->check(inRange(0.001, 1000))
+      ->group(group);
+  command
+      .add_option("--repeat-last-n", options.penalties.lastTokens,
+                  "How many of the last tokens of prompt and answer the "
+                  "penalties count; 0 none, -1 all, 64 unless given")
+      ->type_name("N")
+      ->check(CLI::Range(-1, 1 << 30))
+      ->group(group);
+  command
+      .add_option("--presence-penalty", options.penalties.presence,
+                  "Taken from the logits of tokens that came before; 0 unless "
+                  "given")
+      ->type_name("X")
+      ->check(inRange(-100, 100))
+      ->group(group);
+  command
+      .add_option("--frequency-penalty", options.penalties.frequency,
+                  "Taken from a token's logit for each time that it came "
+                  "before; 0 unless given")
+      ->type_name("X")
+      ->check(inRange(-100, 100))
+      ->group(group);
+}
+
 } // namespace
+
+Result<TokenBias> parseTokenBias(const std::string &text) {
+  TokenBias bias;
+  const char *end = text.data() + text.size();
+  const auto [after, error] = std::from_chars(text.data(), end, bias.id);
+  bool good = error == std::errc() && after != end && *after == '=';
+  if (good) {
+    const auto [last, wrong] = std::from_chars(after + 1, end, bias.bias);
+    good = wrong == std::errc() && last == end &&
+           (std::abs(bias.bias) <= 1e6f ||
+            bias.bias == -std::numeric_limits<float>::infinity());
+  }
+  if (!good || bias.id < 0)
+    return invalidArgument("'" + text +
+                           "' is not ID=BIAS, a token's number and a number "
+                           "from -1000000 to 1000000 or -inf");
+  return bias;
+}
 
 void addSamplingOptions(CLI::App &command, RunOptions &options) {
   const char *group =
@@ -180,6 +233,49 @@ void addSamplingOptions(CLI::App &command, RunOptions &options) {
       ->check(inRange(0, 1))
       ->group(group);
   command
+      .add_option("--min-p", options.minP,
+                  "Choose among tokens that are at least P times as likely as "
+                  "the likeliest; 0 is no limit")
+      ->type_name("P")
+      ->check(inRange(0, 1))
+      ->group(group);
+  command
+      .add_option("--typical-p", options.typicalP,
+                  "Choose among the tokens that surprise as much as the model "
+                  "expects, which have this probability together; 1 is no "
+                  "limit")
+      ->type_name("P")
+      ->check(inRange(0, 1))
+      ->group(group);
+  addPenaltyOptions(command, options, group);
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--logit-bias",
+          [&options](const std::vector<std::string> &texts) {
+            for (const std::string &text : texts) {
+              const Result<TokenBias> bias = parseTokenBias(text);
+              if (!bias.ok())
+                throw CLI::ValidationError("--logit-bias",
+                                           bias.status().message());
+              options.logitBias.push_back(*bias);
+            }
+          },
+          "Add BIAS to the logit of token ID, as often as you like; -inf "
+          "forbids the token (lapidary tokenize tells ids)")
+      ->type_name("ID=BIAS")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--stop", options.stop,
+                  "End the answer before this text, as often as you like")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command
       .add_option("--seed", options.seed,
                   "The same seed gives the same answer; random unless given")
       ->type_name("N")
@@ -205,12 +301,18 @@ GenerateOptions makeGenerateOptions(const RunOptions &options,
   generate.sampling = suggestedSampling(model);
   if (options.temperature)
     generate.sampling.temperature = *options.temperature;
-  else if ((options.topK || options.topP) && generate.sampling.temperature == 0)
+  else if ((options.topK || options.topP || options.minP || options.typicalP) &&
+           generate.sampling.temperature == 0)
     generate.sampling.temperature = 1;
   if (options.topK)
     generate.sampling.topK = *options.topK;
   if (options.topP)
     generate.sampling.topP = *options.topP;
+  generate.sampling.minP = options.minP.value_or(0);
+  generate.sampling.typicalP = options.typicalP.value_or(1);
+  generate.sampling.penalties = options.penalties;
+  generate.sampling.logitBias = options.logitBias;
+  generate.stop = options.stop;
   if (options.seed) {
     generate.sampling.seed = *options.seed;
   } else {

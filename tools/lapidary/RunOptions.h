@@ -28,7 +28,11 @@ struct RunOptions {
   std::optional<float> temperature;
   std::optional<int32_t> topK;
   std::optional<float> topP;
+  std::optional<float> minP, typicalP;
   std::optional<uint64_t> seed;
+  PenaltyOptions penalties;
+  std::vector<TokenBias> logitBias;
+  std::vector<std::string> stop;
   int32_t logprobs = 0;
   bool special = false;
   bool json = false;
@@ -42,6 +46,8 @@ struct RunOptions {
 
 /// How answers are chosen, and how long they may be.
 void addSamplingOptions(CLI::App &command, RunOptions &options);
+/// "ID=BIAS" of `--logit-bias`, where BIAS is a number or -inf.
+Result<TokenBias> parseTokenBias(const std::string &text);
 /// What those options come to for a model; a seed is chosen where there is
 /// none.
 GenerateOptions makeGenerateOptions(const RunOptions &options,

@@ -179,6 +179,12 @@ LAPIDARY_API lapidary_status lapidary_session_load(lapidary_session *session,
  * LAPIDARY_CANCELLED. From any thread, and from a signal handler. */
 LAPIDARY_API void lapidary_session_cancel(lapidary_session *session);
 
+typedef struct lapidary_token_bias {
+  int32_t token;
+  /* Added to the token's logit; minus infinity forbids it. */
+  float bias;
+} lapidary_token_bias;
+
 typedef struct lapidary_generate_options {
   size_t size;
   /* 0: until the context is full. */
@@ -200,10 +206,27 @@ typedef struct lapidary_generate_options {
    * session's. What the session has in common with it, media included, is kept
    * and not computed again; the rest of its state is dropped. */
   int32_t whole;
+  /* How many of the last tokens of prompt and answer the penalties count; 0:
+   * 64, -1: all. */
+  int32_t repeat_last_n;
+  const lapidary_token_bias *logit_bias;
+  size_t logit_bias_count;
+  /* UTF-8 texts that end the answer and are no part of it. */
+  const char *const *stop;
+  size_t stop_count;
+  /* Only tokens that are at least this part as likely as the likeliest; 0: off.
+   */
+  float min_p;
+  /* 0 and 1: off. */
+  float typical_p;
+  /* Divides positive logits of tokens that came before; 0 and 1: off. */
+  float repeat_penalty;
+  /* Subtracted once, and for each time that a token came; 0: off. */
+  float presence_penalty, frequency_penalty;
 } lapidary_generate_options;
 
 typedef enum lapidary_finish {
-  /* The model ended its answer. */
+  /* The model ended its answer, or one of `stop` did. */
   LAPIDARY_FINISH_STOP = 0,
   /* max_tokens, or the context is full. */
   LAPIDARY_FINISH_LENGTH = 1,

@@ -157,6 +157,57 @@ TEST_F(CApiTest, Generates) {
             LAPIDARY_OK);
 }
 
+TEST_F(CApiTest, GenerateTakesStopStringsAndBiases) {
+  std::string received;
+  lapidary_generate_options options = {};
+  options.size = sizeof(options);
+  options.user = &received;
+  options.on_text = [](void *user, const char *text, size_t bytes) {
+    static_cast<std::string *>(user)->append(text, bytes);
+    return 1;
+  };
+  const char *stop[] = {"none", "7t38"};
+  options.stop = stop;
+  options.stop_count = 2;
+  const int32_t tokens[] = {35};
+  lapidary_generate_result result = {};
+  result.size = sizeof(result);
+  auto generate = [&] {
+    received.clear();
+    EXPECT_EQ(lapidary_session_reset(session), LAPIDARY_OK);
+    return lapidary_session_generate(session, tokens, 1, nullptr, 0, &options,
+                                     nullptr, 0, &result);
+  };
+  ASSERT_EQ(generate(), LAPIDARY_OK) << lapidary_error_message();
+  EXPECT_EQ(received, "t36t3");
+  EXPECT_EQ(result.finish, LAPIDARY_FINISH_STOP);
+  const lapidary_token_bias bias[] = {{39, 1e6f}};
+  options.logit_bias = bias;
+  options.logit_bias_count = 1;
+  options.repeat_penalty = 1.5f;
+  options.repeat_last_n = -1;
+  options.min_p = 0.5f;
+  options.typical_p = 0.5f;
+  options.max_tokens = 1;
+  ASSERT_EQ(generate(), LAPIDARY_OK) << lapidary_error_message();
+  EXPECT_EQ(received, "t39");
+
+  stop[1] = nullptr;
+  EXPECT_EQ(generate(), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_THAT(lapidary_error_message(), HasSubstr("stop"));
+  options.stop = nullptr;
+  EXPECT_EQ(generate(), LAPIDARY_INVALID_ARGUMENT);
+  options.stop_count = 0;
+  options.repeat_penalty = -1;
+  EXPECT_EQ(generate(), LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_THAT(lapidary_error_message(), HasSubstr("repeat penalty"));
+  // A program of before these fields were there.
+  options.repeat_penalty = 0;
+  options.size = offsetof(lapidary_generate_options, repeat_last_n);
+  ASSERT_EQ(generate(), LAPIDARY_OK) << lapidary_error_message();
+  EXPECT_EQ(received, "t36");
+}
+
 TEST_F(CApiTest, CancelStopsOneCall) {
   const int32_t tokens[] = {35};
   lapidary_session_cancel(session);

@@ -9,6 +9,8 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <set>
+#include <utility>
 
 namespace lapidary::synthetic {
 namespace {
@@ -55,9 +57,11 @@ TEST_F(GeneratorTest, AnswersUntilTheStopToken) {
   EXPECT_EQ(streamed, result.text);
   EXPECT_EQ(result.finishReason, "stop");
   ASSERT_EQ(result.logprobs.size(), 4u);
-  EXPECT_EQ(result.logprobs[0].size(), 2u);
-  EXPECT_EQ(result.logprobs[0][0].id, 37);
-  EXPECT_NEAR(result.logprobs[0][0].logprob, 0, 1e-6);
+  EXPECT_EQ(result.logprobs[0].id, 37);
+  EXPECT_EQ(result.logprobs[0].top.size(), 2u);
+  EXPECT_EQ(result.logprobs[0].top[0].id, 37);
+  EXPECT_NEAR(result.logprobs[0].top[0].logprob, 0, 1e-6);
+  EXPECT_EQ(result.logprobs[0].logprob, result.logprobs[0].top[0].logprob);
   EXPECT_EQ(session->position(), 6); // the stop token is not in the state
   EXPECT_GT(result.prefillSeconds, 0);
   EXPECT_GT(result.decodeSeconds, 0);
@@ -217,6 +221,195 @@ TEST_F(GeneratorTest, SuggestsTheModelsSampling) {
   EXPECT_EQ(options.temperature, 1);
   EXPECT_EQ(options.topK, 64);
   EXPECT_EQ(options.topP, 0.95f);
+}
+
+/// What onPart saw: "text", or <id> for a special token; then its tokens.
+struct Parts {
+  std::vector<std::string> seen;
+  std::vector<std::vector<int32_t>> tokens;
+  bool operator()(const AnswerPart &part) {
+    seen.push_back(part.control < 0 ? std::string(part.text)
+                                    : "<" + std::to_string(part.control) + ">");
+    tokens.emplace_back();
+    for (const TokenChoice &token : part.tokens)
+      tokens.back().push_back(token.id);
+    return seen.back() != "stop here";
+  }
+};
+
+TEST_F(GeneratorTest, PartsAreTextAndSpecialTokens) {
+  TestProgram program = makeProgram();
+  program.stop = {44};
+  program.suppress.clear();
+  open(program);
+  Parts parts;
+  GenerateOptions options;
+  options.onPart = std::ref(parts);
+  // 40 to 43 are special here and do not end the answer.
+  GenerateResult result = run({37}, options);
+  EXPECT_THAT(parts.seen, ElementsAre("t38", "t39", "<40>", "<41>", "<42>",
+                                      "<43>", "<44>"));
+  EXPECT_THAT(parts.tokens[0], ElementsAre(38));
+  EXPECT_THAT(parts.tokens[2], ElementsAre(40));
+  EXPECT_EQ(result.text, "t38t39");
+  EXPECT_TRUE(result.logprobs.empty());
+
+  // Shown, they are text.
+  session->reset();
+  parts = {};
+  options.specialTokens = true;
+  run({38}, options);
+  EXPECT_THAT(parts.seen,
+              ElementsAre("t39", "t40", "t41", "t42", "t43", "t44"));
+  // Both halves of a character, and what is left of one.
+  session->reset();
+  parts = {};
+  options.maxTokens = 2;
+  run({45}, options);
+  EXPECT_THAT(parts.seen, ElementsAre("é"));
+  EXPECT_THAT(parts.tokens[0], ElementsAre(46, 47));
+  session->reset();
+  parts = {};
+  options.maxTokens = 1;
+  run({45}, options);
+  EXPECT_THAT(parts.seen, ElementsAre("\uFFFD"));
+  EXPECT_THAT(parts.tokens[0], ElementsAre(46));
+}
+
+TEST_F(GeneratorTest, StopStringsSpanTokensAndNeverShow) {
+  open();
+  Parts parts;
+  std::string streamed;
+  GenerateOptions options;
+  options.onPart = std::ref(parts);
+  options.onText = [&](std::string_view text) {
+    return streamed += text, true;
+  };
+  options.logprobs = 1;
+  options.stop = {"t15t17", "4t15t1", "nothing"};
+  GenerateResult result = run({11}, options);
+  EXPECT_EQ(result.text, "t12t13t1");
+  EXPECT_EQ(streamed, result.text);
+  EXPECT_EQ(result.finishReason, "stop");
+  EXPECT_EQ(result.stopString, "4t15t1");
+  EXPECT_THAT(result.ids, ElementsAre(12, 13, 14, 15, 16));
+  EXPECT_EQ(result.logprobs.size(), 5u);
+  EXPECT_THAT(parts.seen, ElementsAre("t12", "t13", "t1"));
+  // 14 is seen in part, 15 and 16 not at all.
+  EXPECT_THAT(parts.tokens[1], ElementsAre(13));
+  EXPECT_THAT(parts.tokens[2], ElementsAre());
+
+  // Held back, and released when it cannot become one.
+  session->reset();
+  parts = {};
+  options.stop = {"t13t15"};
+  options.maxTokens = 4;
+  result = run({11}, options);
+  EXPECT_EQ(result.text, "t12t13t14t15");
+  EXPECT_THAT(parts.seen, ElementsAre("t12", "t13t14", "t15"));
+  EXPECT_THAT(parts.tokens[1], ElementsAre(13, 14));
+  EXPECT_EQ(result.stopString, "");
+
+  // The end releases what is held, and so does a special token.
+  session->reset();
+  parts = {};
+  options.stop = {"t15t16"};
+  EXPECT_EQ(run({11}, options).text, "t12t13t14t15");
+  EXPECT_THAT(parts.seen, ElementsAre("t12", "t13", "t14", "t15"));
+  session->reset();
+  options.stop = {"t39t40"};
+  options.maxTokens = 0;
+  result = run({37}, options);
+  EXPECT_EQ(result.text, "t38t39");
+  EXPECT_EQ(result.stopString, "");
+  session->reset();
+  options.specialTokens = true;
+  result = run({37}, options);
+  EXPECT_EQ(result.text, "t38");
+  EXPECT_EQ(result.stopString, "t39t40");
+
+  for (const char *bad : {"", "\xC3"}) {
+    options.stop = {bad};
+    std::vector<int32_t> tokens = {11};
+    EXPECT_THAT(generate(*session, *tokenizer, {tokens, {}}, options)
+                    .status()
+                    .message(),
+                HasSubstr("stop string"));
+  }
+}
+
+TEST_F(GeneratorTest, PenaltiesCountThePromptAndTheAnswer) {
+  open();
+  GenerateOptions options;
+  options.maxTokens = 6;
+  // The model wants the token after the last one. One step of the distance
+  // costs less than the penalty.
+  options.sampling.penalties.presence = 1e6f;
+  GenerateResult result = run({11, 12, 10}, options);
+  EXPECT_THAT(result.ids,
+              testing::Not(testing::Contains(testing::AnyOf(10, 11, 12))));
+  EXPECT_EQ(std::set(result.ids.begin(), result.ids.end()).size(), 6u);
+  // Only the last token counts: the way to 11 is free.
+  session->reset();
+  options.sampling.penalties.lastTokens = 1;
+  EXPECT_EQ(run({11, 12, 10}, options).ids.front(), 11);
+}
+
+/// Allows tokens of a list in turn, then everything.
+class InTurn : public Constraint {
+public:
+  explicit InTurn(std::vector<int32_t> tokens) : tokens(std::move(tokens)) {}
+  bool restrict(std::span<uint32_t> bits) override {
+    EXPECT_EQ(bits.size(), 2u);
+    for (uint32_t &word : bits)
+      EXPECT_EQ(std::exchange(word, 0), ~uint32_t(0));
+    if (accepted.size() < tokens.size()) {
+      const int32_t token = tokens[accepted.size()];
+      bits[static_cast<size_t>(token / 32)] |= uint32_t(1) << (token % 32);
+      return true;
+    }
+    return false;
+  }
+  Status accept(int32_t token) override {
+    accepted.push_back(token);
+    return token == 5 ? invalidArgument("not a five") : Status();
+  }
+  std::vector<int32_t> tokens, accepted;
+};
+
+TEST_F(GeneratorTest, ConstraintsChooseAndHearOfEveryToken) {
+  open();
+  auto constraint = std::make_shared<InTurn>(std::vector<int32_t>{30, 3, 38});
+  GenerateOptions options;
+  options.constraint = constraint;
+  EXPECT_THAT(run({11}, options).ids, ElementsAre(30, 3, 38, 39, 40));
+  EXPECT_THAT(constraint->accepted, ElementsAre(30, 3, 38, 39, 40));
+  session->reset();
+  constraint->tokens = {suppressedToken};
+  constraint->accepted.clear();
+  std::vector<int32_t> tokens = {11};
+  EXPECT_THAT(
+      generate(*session, *tokenizer, {tokens, {}}, options).status().message(),
+      HasSubstr("constraint"));
+  session->reset();
+  constraint->tokens = {5};
+  EXPECT_THAT(
+      generate(*session, *tokenizer, {tokens, {}}, options).status().message(),
+      HasSubstr("not a five"));
+}
+
+TEST_F(GeneratorTest, TellsTheChosenTokensLogprobAlone) {
+  open();
+  GenerateOptions options;
+  options.chosenLogprobs = true;
+  options.maxTokens = 1;
+  // Penalties and biases change the choice, not what the model thought.
+  options.sampling.logitBias = {{12, -INFINITY}, {20, 1e6f}};
+  GenerateResult result = run({11}, options);
+  ASSERT_EQ(result.logprobs.size(), 1u);
+  EXPECT_EQ(result.logprobs[0].id, 20);
+  EXPECT_TRUE(result.logprobs[0].top.empty());
+  EXPECT_LT(result.logprobs[0].logprob, -1);
 }
 
 TestProgram withSelfTests() {

@@ -118,20 +118,24 @@ int32_t drawSlowly(const std::vector<float> &logits,
     order.resize(std::min<size_t>(order.size(), options.topK));
   std::map<int32_t, uint64_t> weights;
   uint64_t total = 0, sum = 0;
-  for (int32_t id : order) {
-    double scaled =
-        (double(logits[id]) - double(logits[order[0]])) / options.temperature;
-    total += weights[id] =
-        uint64_t(std::exp(scaled) * double(uint64_t(1) << 40) + 0.5);
-  }
+  auto weigh = [&](float temperature) {
+    weights.clear();
+    total = 0;
+    for (int32_t id : order)
+      total += weights[id] =
+          uint64_t(std::exp((double(logits[id]) - double(logits[order[0]])) /
+                            temperature) *
+                       double(uint64_t(1) << 40) +
+                   0.5);
+  };
   if (options.topP < 1) {
+    weigh(1);
     size_t kept = 0;
     while (kept == 0 || sum < uint64_t(double(options.topP) * double(total)))
       sum += weights[order[kept++]];
-    for (size_t index = kept; index < order.size(); ++index)
-      weights.erase(order[index]);
-    total = sum;
+    order.resize(kept);
   }
+  weigh(options.temperature);
   uint64_t point =
       uint64_t((static_cast<unsigned __int128>(random) * total) >> 64);
   for (auto [id, weight] : weights) {
@@ -193,6 +197,20 @@ TEST(Sampler, RefusesImpossibleOptions) {
   EXPECT_THAT(message({.topK = -1}), HasSubstr("top-k"));
   EXPECT_THAT(message({.topP = 0}), HasSubstr("top-p"));
   EXPECT_THAT(message({.topP = 1.1f}), HasSubstr("top-p"));
+  EXPECT_THAT(message({.minP = -0.1f}), HasSubstr("min-p"));
+  EXPECT_THAT(message({.minP = NAN}), HasSubstr("min-p"));
+  EXPECT_THAT(message({.typicalP = 0}), HasSubstr("typical-p"));
+  EXPECT_THAT(message({.penalties = {.repeat = 0}}), HasSubstr("repeat"));
+  EXPECT_THAT(message({.penalties = {.lastTokens = -2}}), HasSubstr("last -2"));
+  EXPECT_THAT(message({.penalties = {.presence = NAN}}), HasSubstr("presence"));
+  EXPECT_THAT(message({.penalties = {.frequency = INFINITY}}),
+              HasSubstr("frequency"));
+  EXPECT_THAT(message({.logitBias = {{3, 1}}}), HasSubstr("token 3"));
+  EXPECT_THAT(message({.logitBias = {{-1, 1}}}), HasSubstr("token -1"));
+  EXPECT_THAT(message({.logitBias = {{0, NAN}}}), HasSubstr("logit bias"));
+  EXPECT_THAT(message({.logitBias = {{0, INFINITY}}}), HasSubstr("logit bias"));
+  EXPECT_THAT(message({.logitBias = {{0, -INFINITY}, {2, -INFINITY}}}, {1}),
+              HasSubstr("every token"));
   EXPECT_THAT(message({}, {3}), HasSubstr("suppressed token 3"));
   EXPECT_THAT(message({}, {0, 1, 2}), HasSubstr("every token"));
 }
@@ -221,6 +239,13 @@ TEST(Logprobs, AreTheLogSoftmax) {
   EXPECT_FALSE(topLogprobs(logits, 0).ok());
   EXPECT_FALSE(tokenLogprob(logits, 4).ok());
   EXPECT_FALSE(tokenLogprob(logits, -1).ok());
+  auto choice = describeChoice(logits, 0, 2);
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->id, 0);
+  EXPECT_NEAR(choice->logprob, 1 - std::log(sum), 1e-6);
+  EXPECT_EQ(choice->top.size(), 2u);
+  EXPECT_TRUE(describeChoice(logits, 3, 0)->top.empty());
+  EXPECT_FALSE(describeChoice(logits, 4, 0).ok());
 }
 
 } // namespace
