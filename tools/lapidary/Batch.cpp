@@ -39,9 +39,10 @@ struct Survey {
 class Batch {
 public:
   Batch(const BatchOptions &options, BatchOutput output,
-        std::shared_ptr<const Bundle> bundle, Tokenizer tokenizer)
+        std::shared_ptr<const Bundle> bundle, Tokenizer tokenizer,
+        TokenTable tokens)
       : options(options), output(std::move(output)), bundle(std::move(bundle)),
-        tokenizer(std::move(tokenizer)) {}
+        tokenizer(std::move(tokenizer)), tokens(std::move(tokens)) {}
 
   Result<int> run();
 
@@ -58,6 +59,7 @@ private:
   BatchOutput output;
   std::shared_ptr<const Bundle> bundle;
   Tokenizer tokenizer;
+  TokenTable tokens;
   std::ifstream file;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Scheduler> scheduler;
@@ -145,7 +147,8 @@ Status Batch::submit(const std::string &line) {
   Result<BatchRequest> read =
       line.size() > longestLine
           ? Result<BatchRequest>(invalidData("the request is too long"))
-          : readBatchLine(model(), tokenizer, options.run, folder, line);
+          : readBatchLine(model(), tokenizer, tokens, options.run, folder,
+                          line);
   if (!read.ok()) {
     fail(read.status());
     return failure;
@@ -243,7 +246,10 @@ Result<int> runBatch(const BatchOptions &options) {
   Tokenizer tokenizer = LAPIDARY_TRY(
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
   BatchOutput output = LAPIDARY_TRY(BatchOutput::open(options.output));
-  return Batch(options, std::move(output), bundle, std::move(tokenizer)).run();
+  TokenTable tokens = LAPIDARY_TRY(TokenTable::create(tokenizer));
+  return Batch(options, std::move(output), bundle, std::move(tokenizer),
+               std::move(tokens))
+      .run();
 }
 
 } // namespace
@@ -260,7 +266,9 @@ void addBatchCommand(CLI::App &app, Action &action) {
                    "temperature, top_k, top_p, min_p, typical_p, "
                    "repeat_penalty, repeat_last_n, presence_penalty, "
                    "frequency_penalty, logit_bias ({\"ID\": BIAS}), stop (a "
-                   "text or a list), seed, video_fps, and media, a "
+                   "text or a list), response_format (json_object, or "
+                   "json_schema with a schema), tool_choice, "
+                   "parallel_tool_calls, seed, video_fps, and media, a "
                    "list with a path, {\"path\": ..., \"tokens\": N} or "
                    "{\"base64\": ...} for each medium of the messages")
       ->required();

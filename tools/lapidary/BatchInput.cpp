@@ -5,6 +5,7 @@
 #include "frontends/formats/Json.h"
 #include "runtime/core/Base64.h"
 #include "runtime/core/Text.h"
+#include "tools/lapidary/AnswerRules.h"
 
 #include <filesystem>
 
@@ -193,11 +194,10 @@ int64_t batchImageTokens(const schema::Model &model, std::string_view line) {
   return most;
 }
 
-Result<BatchRequest> readBatchLine(const schema::Model &model,
-                                   const Tokenizer &tokenizer,
-                                   const RunOptions &defaults,
-                                   const std::string &folder,
-                                   std::string_view line) {
+Result<BatchRequest>
+readBatchLine(const schema::Model &model, const Tokenizer &tokenizer,
+              const TokenTable &tokens, const RunOptions &defaults,
+              const std::string &folder, std::string_view line) {
   json object = LAPIDARY_TRY(parseJson(line, origin, maxMessagesDepth));
   if (!object.is_object())
     return invalidData(origin + ": expected an object, found " +
@@ -211,7 +211,8 @@ Result<BatchRequest> readBatchLine(const schema::Model &model,
   const std::string text = LAPIDARY_TRY(fields.string("prompt", "")),
                     system = LAPIDARY_TRY(fields.string("system", ""));
   const json *messages = fields.get("messages");
-  fields.ignore({"options", "tools"});
+  fields.ignore({"options", "tools", "tool_choice", "parallel_tool_calls",
+                 "response_format"});
   LAPIDARY_TRY(fields.finish());
   if (!messages == text.empty() || (messages && !system.empty()))
     return fields.wrong("messages",
@@ -226,6 +227,11 @@ Result<BatchRequest> readBatchLine(const schema::Model &model,
                                            json::object()));
   BatchRequest request;
   request.options = makeGenerateOptions(options, model);
+  const ChatRules rules =
+      LAPIDARY_TRY(readAnswerRules(defaults, std::string(line)));
+  if (asksForRules(rules))
+    request.options.constraint =
+        LAPIDARY_TRY(makeConstraint(model, tokenizer, tokens, rules));
   request.prompt = LAPIDARY_TRY(preparePrompt(
       model, tokenizer, prompt,
       LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),

@@ -1,6 +1,7 @@
 // A line of `lapidary batch`'s input: one request as JSON.
 #pragma once
 
+#include "runtime/grammar/TokenTable.h"
 #include "tools/lapidary/Conversation.h"
 #include "tools/lapidary/RunOptions.h"
 
@@ -23,10 +24,10 @@ nlohmann::ordered_json batchId(std::string_view line);
 int64_t batchImageTokens(const schema::Model &model, std::string_view line);
 
 /// Reads a request and its media; `folder` is where relative paths begin.
-Result<BatchRequest> readBatchLine(const schema::Model &model,
-                                   const Tokenizer &tokenizer,
-                                   const RunOptions &defaults,
-                                   const std::string &folder,
-                                   std::string_view line);
+/// `tokens` must live as long as the request.
+Result<BatchRequest>
+readBatchLine(const schema::Model &model, const Tokenizer &tokenizer,
+              const TokenTable &tokens, const RunOptions &defaults,
+              const std::string &folder, std::string_view line);
 
 } // namespace lapidary::cli

@@ -1,5 +1,6 @@
 // `lapidary run`: one prompt, one answer. The answer streams to stdout, or is
 // one JSON object; everything else goes to stderr.
+#include "tools/lapidary/AnswerRules.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
@@ -22,14 +23,15 @@ struct Timings {
   double total = 0;
 };
 
-/// The text before media are put into it.
-Result<std::string> readPrompt(const RunOptions &options) {
+/// The text before media are put into it. `request`: the messages' file.
+Result<std::string> readPrompt(const RunOptions &options,
+                               std::string &request) {
   if (!options.messages.empty()) {
-    const std::string text =
+    request =
         options.messages == "-"
             ? LAPIDARY_TRY(readInput(inputLimit))
             : LAPIDARY_TRY(cli::readTextFile(options.messages, inputLimit));
-    return renderConversation(text, "'" + options.messages + "'");
+    return renderConversation(request, "'" + options.messages + "'");
   }
   const std::string text = options.prompt == "-"
                                ? LAPIDARY_TRY(readInput(inputLimit))
@@ -138,7 +140,9 @@ Result<int> answer(const RunOptions &options) {
   const std::atomic<bool> &cancel = watchInterrupts();
   Timings timings;
   const double start = now();
-  const std::string text = LAPIDARY_TRY(readPrompt(options));
+  std::string request;
+  const std::string text = LAPIDARY_TRY(readPrompt(options, request));
+  const ChatRules rules = LAPIDARY_TRY(readAnswerRules(options, request));
 
   double mark = now();
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
@@ -172,6 +176,12 @@ Result<int> answer(const RunOptions &options) {
 
   GenerateOptions generateWith = makeGenerateOptions(options, model);
   generateWith.cancel = &cancel;
+  std::optional<TokenTable> table;
+  if (asksForRules(rules)) {
+    table = LAPIDARY_TRY(TokenTable::create(tokenizer));
+    generateWith.constraint =
+        LAPIDARY_TRY(makeConstraint(model, tokenizer, *table, rules));
+  }
   Status written;
   bool endsLine = false;
   Progress reading("Reading " + std::to_string(prompt.tokens.size()) +
