@@ -201,7 +201,7 @@ public:
         inThought(rules.startsInThought && this->marks.has(ChannelEnd)),
         state(this->grammar.start()) {
     for (int32_t token : tokens.all().tokens)
-      if (tokens.bytes(token) == "\n")
+      if (budget >= 0 && tokens.bytes(token) == "\n")
         newLines.push_back(token);
   }
 

@@ -41,6 +41,11 @@ struct ChatRules {
   bool startsInThought = false;
 };
 
+/// Adds what a request's `tools`, `tool_choice`, `parallel_tool_calls` and
+/// `response_format` ask for, as OpenAI's API has them. An error names the
+/// field.
+Status readChatRules(const nlohmann::ordered_json &request, ChatRules &rules);
+
 /// Null where the rules allow everything. The table must live as long. An error
 /// names the keyword of a schema that cannot be honoured and its place, as a
 /// pointer into the schema; `Unsupported` where it is not a mistake of the

@@ -46,7 +46,7 @@ public:
   };
   /// Deepest nesting of calls: bounds what an answer nests, far above what
   /// anyone reads. A grammar never leads to where more would be needed.
-  static constexpr uint32_t deepest = 400;
+  static constexpr uint32_t deepest = 100;
 
   uint32_t start() const { return first; }
   const State &state(uint32_t index) const { return states[index]; }

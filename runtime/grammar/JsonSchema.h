@@ -11,6 +11,8 @@
 // - oneOf is read as anyOf.
 // - Integers have at most 18 digits; other numbers 18 before the point, 17
 //   after it and an exponent of two, none where there are bounds.
+// - Characters that a pattern or a format speaks of are escaped only where JSON
+//   must.
 // - White space in JSON: one blank or none after ':' and ',', or line breaks
 //   with indents around what brackets enclose.
 // Keywords that assert something and are not supported are errors that name

@@ -134,7 +134,7 @@ SchemaGrammar::readProperties(const SchemaJson &schema,
   const auto add = [&](const std::string &name, const SchemaJson &type,
                        const std::string &place, bool isRequired) -> Status {
     if (notation.isGemma() &&
-        (name.empty() || name.find_first_of(":\"{}") != std::string::npos ||
+        (name.empty() || name.find_first_of(":,{}[]") != std::string::npos ||
          std::any_of(name.begin(), name.end(),
                      [](char c) { return uint8_t(c) < ' '; })))
       return unsupported(concat("the schema at '", place,

@@ -250,7 +250,8 @@ Result<int> runBatch(const BatchOptions &options) {
   const Tokenizer tokenizer = LAPIDARY_TRY(
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
   BatchModel prepared{*bundle->program().model(), tokenizer,
-                      LAPIDARY_TRY(ChatTemplate::create(*bundle, tokenizer))};
+                      LAPIDARY_TRY(ChatTemplate::create(*bundle, tokenizer)),
+                      LAPIDARY_TRY(TokenTable::create(tokenizer))};
   BatchOutput output = LAPIDARY_TRY(BatchOutput::open(options.output));
   return Batch(options, std::move(output), bundle, std::move(prepared)).run();
 }
@@ -269,7 +270,9 @@ void addBatchCommand(CLI::App &app, Action &action) {
                    "temperature, top_k, top_p, min_p, typical_p, "
                    "repeat_penalty, repeat_last_n, presence_penalty, "
                    "frequency_penalty, logit_bias ({\"ID\": BIAS}), stop (a "
-                   "text or a list), seed, video_fps, and media, a "
+                   "text or a list), response_format (json_object, or "
+                   "json_schema with a schema), tool_choice, "
+                   "parallel_tool_calls, seed, video_fps, and media, a "
                    "list with a path, {\"path\": ..., \"tokens\": N} or "
                    "{\"base64\": ...} for each medium of the messages")
       ->required();

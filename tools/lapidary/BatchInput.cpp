@@ -5,6 +5,7 @@
 #include "frontends/formats/Json.h"
 #include "runtime/core/Base64.h"
 #include "runtime/core/Text.h"
+#include "tools/lapidary/AnswerRules.h"
 
 #include <filesystem>
 
@@ -198,7 +199,8 @@ Result<BatchRequest> readBatchLine(const BatchModel &model,
   const std::string text = LAPIDARY_TRY(fields.string("prompt", "")),
                     system = LAPIDARY_TRY(fields.string("system", ""));
   const json *messages = fields.get("messages");
-  fields.ignore({"options", "tools"});
+  fields.ignore({"options", "tools", "tool_choice", "parallel_tool_calls",
+                 "response_format"});
   LAPIDARY_TRY(fields.finish());
   if (!messages == text.empty() || (messages && !system.empty()))
     return fields.wrong("messages",
@@ -218,6 +220,11 @@ Result<BatchRequest> readBatchLine(const BatchModel &model,
       model.chat.render(conversation.messages, conversation.options));
   BatchRequest request;
   request.options = makeGenerateOptions(options, model.model);
+  const ChatRules rules =
+      LAPIDARY_TRY(readAnswerRules(defaults, std::string(line)));
+  if (asksForRules(rules))
+    request.options.constraint = LAPIDARY_TRY(
+        makeConstraint(model.model, model.tokenizer, model.tokens, rules));
   request.prompt = LAPIDARY_TRY(preparePrompt(
       model.model, model.tokenizer, prompt,
       LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),

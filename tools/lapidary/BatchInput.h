@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/chat/ChatTemplate.h"
+#include "runtime/grammar/TokenTable.h"
 #include "tools/lapidary/Conversation.h"
 #include "tools/lapidary/RunOptions.h"
 
@@ -28,9 +29,11 @@ struct BatchModel {
   const schema::Model &model;
   Tokenizer tokenizer;
   ChatTemplate chat;
+  TokenTable tokens;
 };
 
 /// Reads a request and its media; `folder` is where relative paths begin.
+/// The model must live as long as the request.
 Result<BatchRequest> readBatchLine(const BatchModel &model,
                                    const RunOptions &defaults,
                                    const std::string &folder,

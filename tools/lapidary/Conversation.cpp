@@ -148,10 +148,19 @@ Result<Conversation> readConversation(const std::string &text,
   }
   nlohmann::ordered_json &json = *parsed;
   // Beside them, what a reference case says of the answer it expects.
-  const std::set<std::string, std::less<>> known = {
-      "messages",    "options",          "tools",     "media",
-      "prompt",      "input_ids",        "draft_ids", "greedy_ids",
-      "greedy_text", "mm_token_type_ids"};
+  const std::set<std::string, std::less<>> known = {"messages",
+                                                    "options",
+                                                    "tools",
+                                                    "media",
+                                                    "prompt",
+                                                    "input_ids",
+                                                    "draft_ids",
+                                                    "greedy_ids",
+                                                    "greedy_text",
+                                                    "tool_choice",
+                                                    "response_format",
+                                                    "mm_token_type_ids",
+                                                    "parallel_tool_calls"};
   for (const auto &item : json.items()) {
     if (!known.contains(item.key()))
       return unsupported(origin +

@@ -1,6 +1,7 @@
 // `lapidary run`: one prompt, one answer. The answer streams to stdout, or is
 // one JSON object; everything else goes to stderr.
 #include "runtime/chat/ChatTemplate.h"
+#include "tools/lapidary/AnswerRules.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
@@ -27,14 +28,16 @@ struct Timings {
 /// A text, or what a chat template makes one of.
 using PromptSource = std::variant<std::string, Conversation>;
 
-Result<PromptSource> readPrompt(const RunOptions &options) {
+/// `request`: the messages' file.
+Result<PromptSource> readPrompt(const RunOptions &options,
+                                std::string &request) {
   if (!options.messages.empty()) {
-    const std::string text =
+    request =
         options.messages == "-"
             ? LAPIDARY_TRY(readInput(inputLimit))
             : LAPIDARY_TRY(cli::readTextFile(options.messages, inputLimit));
     return PromptSource(
-        LAPIDARY_TRY(readConversation(text, "'" + options.messages + "'")));
+        LAPIDARY_TRY(readConversation(request, "'" + options.messages + "'")));
   }
   const std::string text = options.prompt == "-"
                                ? LAPIDARY_TRY(readInput(inputLimit))
@@ -162,7 +165,9 @@ Result<int> answer(const RunOptions &options) {
   const std::atomic<bool> &cancel = watchInterrupts();
   Timings timings;
   const double start = now();
-  const PromptSource source = LAPIDARY_TRY(readPrompt(options));
+  std::string request;
+  const PromptSource source = LAPIDARY_TRY(readPrompt(options, request));
+  const ChatRules rules = LAPIDARY_TRY(readAnswerRules(options, request));
 
   double mark = now();
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
@@ -198,6 +203,12 @@ Result<int> answer(const RunOptions &options) {
 
   GenerateOptions generateWith = makeGenerateOptions(options, model);
   generateWith.cancel = &cancel;
+  std::optional<TokenTable> table;
+  if (asksForRules(rules)) {
+    table = LAPIDARY_TRY(TokenTable::create(tokenizer));
+    generateWith.constraint =
+        LAPIDARY_TRY(makeConstraint(model, tokenizer, *table, rules));
+  }
   Status written;
   bool endsLine = false;
   Progress reading("Reading " + std::to_string(prompt.tokens.size()) +

@@ -296,6 +296,20 @@ void addSamplingOptions(CLI::App &command, RunOptions &options) {
                      : "'" + text + "' is no whole number from 0 to 2^64 - 1";
       })
       ->group(group);
+  CLI::Option *schema =
+      command
+          .add_option("--json-schema", options.jsonSchema,
+                      "Answer in JSON that this JSON schema allows: a file, or "
+                      "the schema itself; {} allows any JSON")
+          ->type_name("FILE|TEXT")
+          ->group(group);
+  command
+      .add_option("--grammar", options.grammar,
+                  "Answer with a text of this grammar, a file in llama.cpp's "
+                  "GBNF")
+      ->type_name("FILE")
+      ->excludes(schema)
+      ->group(group);
 }
 
 void addDraftOption(CLI::App &command, std::string &draft,

@@ -37,6 +37,8 @@ struct RunOptions {
   std::string draft;
   int32_t logprobs = 0;
   bool special = false;
+  /// A file or the schema itself, and a file of GBNF; empty: not given.
+  std::string jsonSchema, grammar;
   bool json = false;
   std::string state;
 

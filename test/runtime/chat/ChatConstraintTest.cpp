@@ -282,6 +282,49 @@ TEST(ChatConstraint, MistakesAreNamed) {
   EXPECT_THAT(message(rules), HasSubstr("only one of"));
 }
 
+TEST(ChatConstraint, RulesOfRequests) {
+  const auto read = [](const char *request) -> Result<ChatRules> {
+    ChatRules rules;
+    LAPIDARY_TRY(readChatRules(Json::parse(request), rules));
+    return rules;
+  };
+  auto rules = read(R"({"tools":[{"type":"function"}],"tool_choice":"none",
+"parallel_tool_calls":false,"response_format":{"type":"text"}})");
+  ASSERT_TRUE(rules.ok());
+  EXPECT_EQ(rules->tools.size(), 1u);
+  EXPECT_EQ(rules->toolChoice, ToolChoice::None);
+  EXPECT_FALSE(rules->parallelCalls);
+  EXPECT_FALSE(rules->schema || rules->jsonObject);
+  rules = read(R"({"tool_choice":{"type":"function","function":{"name":"f"}},
+"response_format":{"type":"json_schema","json_schema":{"schema":{"b":1,"a":2}}},
+"tools":null})");
+  ASSERT_TRUE(rules.ok());
+  EXPECT_EQ(rules->toolName, "f");
+  EXPECT_EQ(rules->toolChoice, ToolChoice::Required);
+  EXPECT_EQ(rules->schema->dump(), R"({"b":1,"a":2})");
+  rules = read(R"({"response_format":{"type":"json_object"}})");
+  EXPECT_TRUE(rules.ok() && rules->jsonObject);
+  EXPECT_TRUE(read("{}").ok());
+  for (
+      const auto &[request, field] :
+      std::vector<std::pair<const char *, const char *>>{
+          {R"({"tools":{}})", "tools"},
+          {R"({"tool_choice":"maybe"})", "tool_choice"},
+          {R"({"tool_choice":{"function":{}}})", "tool_choice"},
+          {R"({"parallel_tool_calls":1})", "parallel_tool_calls"},
+          {R"({"response_format":"json"})", "response_format"},
+          {R"({"response_format":{"type":"xml"}})", "response_format.type"},
+          {R"({"response_format":{"type":"json_schema"}})",
+           "response_format.json_schema"},
+          {R"({"response_format":{"type":"json_schema","json_schema":{"schema":3}}})",
+           "response_format.json_schema"}}) {
+    rules = read(request);
+    ASSERT_FALSE(rules.ok()) << request;
+    EXPECT_THAT(rules.status().message(),
+                testing::StartsWith(std::string(field) + ":"));
+  }
+}
+
 /// Gemma's notation as JSON, as a reader of it would do.
 std::string toJson(const std::vector<int32_t> &ids) {
   const Vocabulary &vocabulary = Vocabulary::tiny();

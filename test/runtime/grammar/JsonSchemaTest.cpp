@@ -319,7 +319,8 @@ TEST(JsonSchema, NestingHasAnEndThatCanBeReached) {
   while (depth < 10000 && take("{\"c\":"))
     ++depth;
   EXPECT_GT(depth, 50u);
-  EXPECT_LT(depth, 1000u);
+  // What reads calls follows 100 levels.
+  EXPECT_LE(depth, 100u);
   std::mt19937 random(3);
   state = tokens.tidy(state);
   std::string end = "\"\"";

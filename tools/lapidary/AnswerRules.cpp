@@ -1,0 +1,69 @@
+// Schemas and grammars are read here; what they mean is the library's affair.
+#include "tools/lapidary/AnswerRules.h"
+
+#include "runtime/grammar/JsonSchema.h"
+#include "tools/lapidary/Terminal.h"
+
+#include <filesystem>
+
+namespace lapidary::cli {
+namespace {
+
+constexpr uint64_t longestFile = uint64_t(1) << 20;
+
+/// A schema begins with a brace, or is a file.
+Result<nlohmann::ordered_json> readSchema(const std::string &argument) {
+  const size_t first = argument.find_first_not_of(" \t\r\n");
+  if (first != std::string::npos && argument[first] == '{')
+    return parseSchema(argument);
+  const std::string text = LAPIDARY_TRY(readTextFile(argument, longestFile));
+  Result<nlohmann::ordered_json> schema = parseSchema(text);
+  if (!schema.ok())
+    return Status(schema.status().getCode(),
+                  "'" + argument + "': " + schema.status().message());
+  return schema;
+}
+
+} // namespace
+
+Result<ChatRules> readAnswerRules(const RunOptions &options,
+                                  const std::string &request) {
+  ChatRules rules;
+  // Only who asks for thinking gets it: it would stand before what was asked
+  // for.
+  rules.thinkingBudget = 0;
+  if (!request.empty()) {
+    // Once more, because the order of a schema's properties counts.
+    const auto object = nlohmann::ordered_json::parse(request, nullptr, false);
+    LAPIDARY_TRY(readChatRules(object, rules));
+    const nlohmann::ordered_json none,
+        &choices = object.contains("options") ? object["options"] : none;
+    const auto given = [&](const char *key) {
+      return choices.is_object() && choices.contains(key);
+    };
+    if (!object.contains("tool_choice"))
+      rules.tools = nullptr;
+    else if (rules.tools.is_null() && given("tools"))
+      rules.tools = choices["tools"];
+    if (given("enable_thinking") && choices["enable_thinking"] == true)
+      rules.thinkingBudget = -1;
+  }
+  if (rules.schema || rules.jsonObject)
+    return rules;
+  if (!options.jsonSchema.empty())
+    rules.schema = LAPIDARY_TRY(readSchema(options.jsonSchema));
+  if (!options.grammar.empty()) {
+    rules.grammar = LAPIDARY_TRY(readTextFile(options.grammar, longestFile));
+    if (rules.grammar.empty())
+      return invalidArgument("the grammar '" + options.grammar + "' is empty");
+  }
+  return rules;
+}
+
+bool asksForRules(const ChatRules &rules) {
+  return rules.schema || rules.jsonObject || !rules.grammar.empty() ||
+         !rules.tools.is_null() || !rules.toolName.empty() ||
+         rules.toolChoice != ChatRules::ToolChoice::Auto;
+}
+
+} // namespace lapidary::cli
