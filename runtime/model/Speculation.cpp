@@ -15,6 +15,8 @@ namespace {
 /// Steps until drafting is tried again where it was not worth it; each trial
 /// that changes nothing doubles them.
 constexpr int64_t leastPatience = 16, mostPatience = 1024;
+/// Steps with drafts until one without is taken.
+constexpr int64_t mostPlainPatience = 64;
 /// First drafts that are right less often are no reason to look further.
 constexpr double hopeless = 0.35;
 /// To measure a size; drafts that end an answer make smaller steps.
@@ -173,7 +175,8 @@ void Speculation::chooseWidths(std::span<Lane *const> lanes,
   for (int64_t size : {int64_t(1), int64_t(2), int64_t(4), int64_t(8)})
     if (int64_t each = size - 1;
         !costs.knows(count * size) &&
-        (size == 1 || acceptance.rate(0, nullptr) > hopeless) && count * each <= room &&
+        (size == 1 || acceptance.rate(0, nullptr) > hopeless) &&
+        count * each <= room &&
         std::ranges::all_of(limits,
                             [&](int64_t most) { return most >= each; }) &&
         explored[count * size]++ < mostTrials) {
@@ -186,6 +189,16 @@ void Speculation::chooseWidths(std::span<Lane *const> lanes,
     return;
   }
   maximizeRate(lanes, limits, room, widths);
+  // Only a step without drafts tells whether these are still worth it.
+  if (std::ranges::all_of(widths, [](int64_t width) { return width == 0; })) {
+    sincePlain = 0;
+    plainPatience = leastPlainPatience;
+  } else if (++sincePlain > plainPatience) {
+    sincePlain = 0;
+    plainPatience = std::min(2 * plainPatience, mostPlainPatience);
+    std::ranges::fill(widths, 0);
+    return;
+  }
   for (size_t lane = 0; lane < lanes.size(); ++lane) {
     Lane &own = *lanes[lane];
     if (widths[lane] > 0) {

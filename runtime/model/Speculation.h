@@ -73,6 +73,9 @@ private:
   double draftSeconds = 0;
   bool draftsMeasured = false;
   Acceptance acceptance;
+  /// Steps with drafts since the last one without, and how many there may be.
+  static constexpr int64_t leastPlainPatience = 4;
+  int64_t sincePlain = 0, plainPatience = leastPlainPatience;
 };
 
 } // namespace lapidary

@@ -6,7 +6,8 @@
 namespace lapidary {
 namespace {
 
-constexpr double newShare = 0.1, outlier = 2;
+/// Whatever disturbs a step makes it slower, so a faster one counts more.
+constexpr double newShare = 0.1, fasterShare = 0.3, outlier = 2;
 /// Of trials at each step, and what a prior is worth in trials.
 constexpr double decay = 0.9, priorTrials = 3;
 /// Where nothing is known.
@@ -27,8 +28,9 @@ void StepCosts::add(int64_t tokens, double seconds) {
     ++entry.samples;
     return;
   }
+  double share = seconds < entry.seconds ? fasterShare : newShare;
   entry.seconds +=
-      newShare * (std::min(seconds, outlier * entry.seconds) - entry.seconds);
+      share * (std::min(seconds, outlier * entry.seconds) - entry.seconds);
 }
 
 bool StepCosts::knows(int64_t tokens) const {

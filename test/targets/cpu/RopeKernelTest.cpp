@@ -279,12 +279,16 @@ TEST_P(RopeKernel, QueriesAloneStandOneAhead) {
       Operand keyNorm(c.norms, randomNumbers(random, c.headDim, 0.3f, 1));
       GuardedVector<float> out(query.size(), NAN);
       // The cache is neither read nor written.
-      std::vector<void *> buffers = {nullptr, nullptr, query.data(),
+      GuardedVector<uint8_t> keys(64, 7), values(64, 7);
+      std::vector<void *> buffers = {keys.data(), values.data(), query.data(),
                                      queryNorm.bytes.data(), table.data()};
       if (c.partial)
         buffers.push_back(keyNorm.bytes.data());
       buffers.push_back(out.data());
       kernel.run(buffers, tokens, past, /*chunk=*/32, /*parts=*/3);
+      for (GuardedVector<uint8_t> *part : {&keys, &values})
+        EXPECT_TRUE(std::all_of(part->begin(), part->end(),
+                                [](uint8_t byte) { return byte == 7; }));
       for (int64_t row = 0; row < tokens * heads; ++row) {
         std::vector<Expected> want =
             transform(c, query.data() + row * c.headDim, &queryNorm.values,
