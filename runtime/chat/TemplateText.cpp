@@ -1,5 +1,7 @@
 #include "runtime/chat/TemplateText.h"
 #include <nlohmann/json.hpp>
 namespace lapidary::chat {
-std::string quoteJson(std::string_view text) { return nlohmann::json(text).dump(); }
+std::string quoteJson(std::string_view text) {
+  return nlohmann::json(text).dump();
 }
+} // namespace lapidary::chat
