@@ -60,6 +60,8 @@ Status mlir::lap::writeBundle(const std::string &path,
     contents.push_back(bytes);
   };
   addSegment(schema::SegmentKind::Tokenizer, inputs.tokenizer);
+  if (!inputs.chatTemplate.empty())
+    addSegment(schema::SegmentKind::ChatTemplate, inputs.chatTemplate);
   for (const TargetCode &target : inputs.targets)
     for (const TargetCode::Variant &variant : target.variants)
       addSegment(schema::SegmentKind::Code, asBytes(variant.bytes));

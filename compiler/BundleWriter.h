@@ -16,6 +16,8 @@ struct BundleInputs {
   const Importance &importance;
   ArrayRef<TargetCode> targets;
   const std::vector<uint8_t> &tokenizer;
+  /// Empty where the checkpoint has none.
+  const std::vector<uint8_t> &chatTemplate;
   const SelfTestInputs &selfTest;
 };
 

@@ -336,6 +336,9 @@ FailureOr<std::vector<uint8_t>> ProgramBuilder::build() {
   for (const SelfTestData &test : parts.selfTests)
     program.self_tests.push_back(std::make_unique<SelfTestData>(test));
   program.tokenizer = 0;
+  if (parts.segments.size() > 1 &&
+      parts.segments[1].kind == schema::SegmentKind::ChatTemplate)
+    program.chat_template = 1;
 
   flatbuffers::FlatBufferBuilder builder;
   // Offsets and hashes of 0 take as much room as any other.

@@ -26,7 +26,8 @@ struct ProgramParts {
   ModuleOp module;
   const lapidary::ModelConfig &config;
   ArrayRef<TargetCode> targets;
-  /// The tokenizer, then one a variant of each target.
+  /// The tokenizer, the chat template if there is one, then one a variant of
+  /// each target.
   const std::vector<Segment> &segments;
   const std::vector<StoredWeight> &weights;
   const std::vector<SelfTestData> &selfTests;

@@ -1,6 +1,7 @@
 // Tells a folder from a GGUF file.
 #include "frontends/Import.h"
 
+#include "frontends/formats/ChatTemplateFile.h"
 #include "frontends/formats/GgufTensors.h"
 #include "frontends/formats/GgufTokenizer.h"
 #include "frontends/formats/Json.h"
@@ -39,4 +40,11 @@ mlir::lap::compileModelTokenizer(const ImportedModel &model) {
   std::string text =
       LAPIDARY_TRY(lapidary::readTextFile(path, maxTokenizerBytes));
   return lapidary::compileTokenizer(text, path);
+}
+
+lapidary::Result<std::vector<uint8_t>>
+mlir::lap::compileModelTemplate(const ImportedModel &model) {
+  if (const lapidary::GgufTensors *files = model.checkpoint->gguf())
+    return lapidary::compileGgufTemplate(files->text());
+  return lapidary::compileFolderTemplate(model.checkpoint->folder());
 }

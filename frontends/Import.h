@@ -18,4 +18,9 @@ FailureOr<ImportedModel> importModel(MLIRContext *context, StringRef path,
 lapidary::Result<std::vector<uint8_t>>
 compileModelTokenizer(const ImportedModel &model);
 
+/// The compiled chat template (runtime/schema/template.fbs); empty where none
+/// came with it.
+lapidary::Result<std::vector<uint8_t>>
+compileModelTemplate(const ImportedModel &model);
+
 } // namespace mlir::lap

@@ -2,9 +2,10 @@
 # source tree. `scripts/test lit` runs it; one test: lit -v build/test/compiler/fuse-norm-linear.mlir.
 #
 # Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16 and %tiny_q8_0 (compiled bundles),
-# %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `bundles`, `root`,
+# %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `bundles`, `jinja2`, `root`,
 # `avx2`, `avx512`.
 import os
+import subprocess
 
 import lit.formats
 
@@ -35,6 +36,8 @@ if not config.runtimeOnly:
     config.available_features.add("compiler")
 if os.path.exists(config.buildRoot + "/tiny-bf16.lap"):
     config.available_features.add("bundles")
+if subprocess.run([config.python, "-c", "import jinja2"], stderr=subprocess.DEVNULL).returncode == 0:
+    config.available_features.add("jinja2")
 if os.geteuid() == 0:
     config.available_features.add("root")
 # The instruction sets that the CPU target compiles for (targets/cpu/Variants.cpp).

@@ -101,17 +101,29 @@ Result<std::string> readTextFile(const std::string &path, uint64_t limit) {
   return text;
 }
 
-Result<json> parseJson(std::string_view text, const std::string &origin,
-                       int maxDepth) {
+template <typename Json>
+static Result<Json> parseAs(std::string_view text, const std::string &origin,
+                            int maxDepth) {
   if (isTooDeep(text, maxDepth))
     return invalidData(origin + ": expected JSON nested at most " +
                        std::to_string(maxDepth) +
                        " deep, found deeper nesting");
   try {
-    return json::parse(text);
+    return Json::parse(text);
   } catch (const json::exception &error) {
     return invalidData(origin + ": expected JSON: " + error.what());
   }
+}
+
+Result<json> parseJson(std::string_view text, const std::string &origin,
+                       int maxDepth) {
+  return parseAs<json>(text, origin, maxDepth);
+}
+
+Result<nlohmann::ordered_json> parseOrderedJson(std::string_view text,
+                                                const std::string &origin,
+                                                int maxDepth) {
+  return parseAs<nlohmann::ordered_json>(text, origin, maxDepth);
 }
 
 Result<json> parseJsonObject(std::string_view text, const std::string &origin) {

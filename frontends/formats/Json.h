@@ -26,6 +26,11 @@ Result<nlohmann::json> parseJson(std::string_view text,
                                  const std::string &origin,
                                  int maxDepth = maxJsonDepth);
 
+/// The same, with the keys of objects in the order in which they stand.
+Result<nlohmann::ordered_json> parseOrderedJson(std::string_view text,
+                                                const std::string &origin,
+                                                int maxDepth = maxJsonDepth);
+
 /// The same for a text that must be an object.
 Result<nlohmann::json> parseJsonObject(std::string_view text,
                                        const std::string &origin);

@@ -80,6 +80,8 @@ const char *name(schema::SegmentKind kind) {
     return "tokenizer";
   case schema::SegmentKind::SelfTest:
     return "self-test";
+  case schema::SegmentKind::ChatTemplate:
+    return "chat template";
   }
   return "unknown";
 }

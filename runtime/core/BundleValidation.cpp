@@ -129,6 +129,10 @@ Status Validator::checkSegments() {
   if (fileBytes - end >= bundleSegmentAlignment)
     return invalidData(concat("the file has ", fileBytes,
                               " bytes, but its last segment ends at ", end));
+  if (program.chat_template() >= 0)
+    LAPIDARY_TRY(checkSegmentIndex(
+        program, static_cast<uint32_t>(program.chat_template()),
+        schema::SegmentKind::ChatTemplate, "the chat template"));
   return checkSegmentIndex(program, program.tokenizer(),
                            schema::SegmentKind::Tokenizer, "the tokenizer");
 }

@@ -81,25 +81,24 @@ Status appendMedium(std::string &text, const MediaTokens &medium,
   return {};
 }
 
-size_t countPlaceholders(std::string_view prompt) {
-  size_t count = 0;
+} // namespace
+
+std::vector<MediaKind> mediaPlaceholders(std::string_view prompt) {
+  std::vector<MediaKind> kinds;
   for (size_t at = 0; const KindMarks *marks = findPlaceholder(prompt, at);
        at += marks->soft.size())
-    ++count;
-  return count;
+    kinds.push_back(marks->kind);
+  return kinds;
 }
-
-} // namespace
 
 Result<std::string> expandMedia(std::string_view prompt,
                                 std::span<const MediaTokens> media) {
-  size_t count = countPlaceholders(prompt);
+  size_t count = mediaPlaceholders(prompt).size();
   if (count != media.size())
     return invalidArgument(
         "the prompt has " + std::to_string(count) +
         " placeholders (<|image|>, <|audio|>, <|video|>) for " +
-        std::to_string(media.size()) +
-        " media; a placeholder that is written in a message's text counts too");
+        std::to_string(media.size()) + " media");
   std::string text;
   int64_t total = 0;
   size_t copied = 0;

@@ -145,6 +145,16 @@ Result<Tokenizer> Tokenizer::create(std::span<const uint8_t> bytes) {
   for (uint32_t c = 0; c < result.asciiTokens.size(); ++c)
     result.asciiTokens[c] =
         result.findCharacter(c == ' ' ? tokenizer::spaceCharacter : c);
+  for (uint32_t id = 0; id < result.size; ++id) {
+    // Nearly all bytes of the bits are 0: this takes microseconds.
+    if (id % 8 == 0 && result.special[id / 8] == 0) {
+      id += 7;
+      continue;
+    }
+    const std::string_view piece = result.piece(static_cast<int32_t>(id));
+    if (result.isSpecial(static_cast<int32_t>(id)) && !piece.empty())
+      result.beginsSpecial[static_cast<uint8_t>(piece[0])] = true;
+  }
   for (uint32_t byte = 0; byte < result.beginsAdded.size(); ++byte) {
     const schema::AddedNode &root = result.addedNodes[0];
     for (uint32_t i = 0;
@@ -163,7 +173,12 @@ const schema::MergeSlot *Tokenizer::findMerge(uint32_t left,
   for (uint32_t probe = 0; probe < probes; ++probe, ++slot) {
     const schema::MergeSlot &entry = merges[slot & mergeMask];
     if (entry.left() == left && entry.right() == right)
-      return entry.merged() < size ? &entry : nullptr;
+      // Merges can lead to a special token only in protected text: elsewhere
+      // it has been cut out before.
+      return entry.merged() < size &&
+                     !isSpecial(static_cast<int32_t>(entry.merged()))
+                 ? &entry
+                 : nullptr;
     if (entry.left() == none)
       return nullptr;
   }
@@ -198,7 +213,8 @@ std::optional<int32_t> Tokenizer::idOf(std::string_view content) const {
   return std::nullopt;
 }
 
-size_t Tokenizer::matchAdded(std::string_view text, uint32_t &id) const {
+size_t Tokenizer::matchAdded(std::string_view text, size_t longestSpecial,
+                             uint32_t &id) const {
   size_t longest = 0;
   uint32_t node = 0;
   for (size_t i = 0; i < std::min<size_t>(text.size(), longestAdded); ++i) {
@@ -213,23 +229,70 @@ size_t Tokenizer::matchAdded(std::string_view text, uint32_t &id) const {
         addedEdges[edge].node() >= addedNodes.size())
       break;
     node = addedEdges[edge].node();
-    if (addedNodes[node].token() < size) {
+    const uint32_t token = addedNodes[node].token();
+    if (token < size &&
+        (i < longestSpecial || !isSpecial(static_cast<int32_t>(token)))) {
       longest = i + 1;
-      id = addedNodes[node].token();
+      id = token;
     }
   }
   return longest;
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
+  return encodePlain(text, {});
+}
+
+std::string Tokenizer::protect(std::string_view text) const {
+  std::string result;
+  result.reserve(text.size());
+  for (char c : text) {
+    if (c == protection) {
+      result += replacementCharacter;
+      continue;
+    }
+    result += c;
+    // Within a character nothing can stand.
+    if (static_cast<uint8_t>(c) < 0x80 &&
+        beginsSpecial[static_cast<uint8_t>(c)])
+      result += protection;
+  }
+  return result;
+}
+
+std::string Tokenizer::unprotected(std::string_view text) {
+  std::string result(text);
+  std::erase(result, protection);
+  return result;
+}
+
+std::vector<int32_t> Tokenizer::encodeProtected(std::string_view text) const {
+  std::string plain;
+  plain.reserve(text.size());
+  std::vector<size_t> breaks;
+  for (char c : text)
+    if (c != protection)
+      plain += c;
+    else if (breaks.empty() || breaks.back() != plain.size())
+      breaks.push_back(plain.size());
+  return encodePlain(plain, breaks);
+}
+
+std::vector<int32_t>
+Tokenizer::encodePlain(std::string_view text,
+                       std::span<const size_t> breaks) const {
   std::vector<int32_t> ids;
   Scratch scratch;
   size_t start = 0, at = 0;
   while (at < text.size()) {
+    while (!breaks.empty() && breaks[0] <= at)
+      breaks = breaks.subspan(1);
     uint32_t id = none;
-    size_t length = beginsAdded[static_cast<uint8_t>(text[at])]
-                        ? matchAdded(text.substr(at), id)
-                        : 0;
+    size_t length =
+        beginsAdded[static_cast<uint8_t>(text[at])]
+            ? matchAdded(text.substr(at),
+                         breaks.empty() ? SIZE_MAX : breaks[0] - at, id)
+            : 0;
     if (!length) {
       ++at;
       continue;

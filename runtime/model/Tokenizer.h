@@ -27,7 +27,7 @@ struct AddedEdge;
 /// Cheap to copy; safe to use from several threads at once.
 class Tokenizer {
 public:
-  /// Takes constant time. The bytes must outlive the tokenizer and its copies,
+  /// Takes microseconds. The bytes must outlive the tokenizer and its copies,
   /// and begin at a multiple of 8. An altered table is refused, or gives other
   /// tokens; no id outside the vocabulary ever comes out of it.
   static Result<Tokenizer> create(std::span<const uint8_t> table);
@@ -39,6 +39,19 @@ public:
   /// is added. Takes near-linear time and about 50 bytes a byte of text. A byte
   /// that is not valid UTF-8 becomes its byte token.
   std::vector<int32_t> encode(std::string_view text) const;
+
+  /// Stands in a text where no special token may reach across; in no text that
+  /// is UTF-8.
+  static constexpr char protection = '\xFF';
+  /// Somebody's text for a prompt: whatever is put beside it or cut out of it,
+  /// no special token that begins with an ASCII character begins in it. Bytes
+  /// of `protection` become U+FFFD.
+  std::string protect(std::string_view text) const;
+  /// The text without protection, as people see it.
+  static std::string unprotected(std::string_view text);
+  /// As encode, of a text with protected parts: what spells a special token
+  /// there becomes the tokens of plain text.
+  std::vector<int32_t> encodeProtected(std::string_view text) const;
 
   /// The text of the ids. Byte tokens that follow each other are a text if all
   /// of them together are valid UTF-8; otherwise each becomes U+FFFD, as in the
@@ -64,8 +77,12 @@ private:
   const schema::MergeSlot *findMerge(uint32_t left, uint32_t right) const;
   uint32_t findCharacter(uint32_t character) const;
   /// Length of the longest added token at the start of the text and its id; 0
-  /// if there is none.
-  size_t matchAdded(std::string_view text, uint32_t &id) const;
+  /// if there is none. Special tokens have at most `longestSpecial` bytes.
+  size_t matchAdded(std::string_view text, size_t longestSpecial,
+                    uint32_t &id) const;
+  /// `breaks` are the places that no special token spans, in order.
+  std::vector<int32_t> encodePlain(std::string_view text,
+                                   std::span<const size_t> breaks) const;
 
   /// The table's vectors. Masks are capacity - 1 of the hash tables.
   std::span<const uint8_t> contents, special, joins;
@@ -81,7 +98,7 @@ private:
   /// Tokens of the ASCII characters, and whether an added token begins with a
   /// byte: what nearly every byte asks for.
   std::array<uint32_t, 128> asciiTokens{};
-  std::array<bool, 256> beginsAdded{};
+  std::array<bool, 256> beginsAdded{}, beginsSpecial{};
 };
 
 /// Streams text out token by token. The parts put together are what

@@ -126,14 +126,14 @@ uint32_t lowerOf(uint32_t character) {
                                range->distance);
 }
 
+} // namespace
+
 bool isWhiteSpace(uint32_t c) {
   return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 ||
          c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
          c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
          c == 0x3000;
 }
-
-} // namespace
 
 Utf8Character readUtf8(std::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
@@ -189,13 +189,17 @@ void appendUtf8(std::string &text, uint32_t c) {
     text += static_cast<char>(0x80 | (c >> (6 * rest) & 0x3F));
 }
 
-std::string_view stripWhiteSpace(std::string_view text) {
+std::string_view stripLeft(std::string_view text) {
   while (!text.empty()) {
     Utf8Character first = readUtf8(text);
     if (first.state != Utf8State::Complete || !isWhiteSpace(first.value))
       break;
     text.remove_prefix(first.size);
   }
+  return text;
+}
+
+std::string_view stripRight(std::string_view text) {
   while (!text.empty()) {
     size_t start = text.size() - 1;
     while (start > 0 && text.size() - start < 4 &&
@@ -208,6 +212,10 @@ std::string_view stripWhiteSpace(std::string_view text) {
     text.remove_suffix(last.size);
   }
   return text;
+}
+
+std::string_view stripWhiteSpace(std::string_view text) {
+  return stripRight(stripLeft(text));
 }
 
 std::string lowerCase(std::string_view text) {

@@ -41,6 +41,11 @@ void appendUtf8(std::string &text, uint32_t character);
 
 /// Cuts white space off both ends, as Python's str.strip() does.
 std::string_view stripWhiteSpace(std::string_view text);
+/// As str.lstrip() and str.rstrip().
+std::string_view stripLeft(std::string_view text);
+std::string_view stripRight(std::string_view text);
+/// What those take for white space.
+bool isWhiteSpace(uint32_t character);
 
 /// Python's str.lower(), but for the Greek final sigma, which needs its
 /// neighbours. Invalid bytes stay.

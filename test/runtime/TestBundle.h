@@ -116,6 +116,7 @@ struct TestProgram {
   std::vector<TestTarget> targets;
   std::vector<TestSelfTest> selfTests;
   uint32_t tokenizer = 0;
+  int32_t chatTemplate = -1;
 };
 
 inline Bytes readFile(const std::string &path) {
@@ -340,7 +341,7 @@ inline Bytes writeProgram(const TestProgram &p) {
         schema::CreateSchemeDirect(b, name.c_str(), "lap.scheme"));
   auto root = schema::CreateProgramDirect(
       b, p.producer.c_str(), model, &segments, &weights, &caches, &targets,
-      p.tokenizer, &selfTests, &schemes);
+      p.tokenizer, &selfTests, &schemes, p.chatTemplate);
   schema::FinishProgramBuffer(b, root);
   return {b.GetBufferPointer(), b.GetBufferPointer() + b.GetSize()};
 }

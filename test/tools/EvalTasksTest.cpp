@@ -51,7 +51,7 @@ TEST_F(EvalTasks, ReadsTasks) {
   const EvalTask &first = tasks->front();
   EXPECT_EQ(first.kind, "k");
   EXPECT_EQ(first.answer, "yes");
-  EXPECT_THAT(first.prompt, HasSubstr("Say yes."));
+  EXPECT_THAT(first.conversation.messages.dump(), HasSubstr("Say yes."));
   ASSERT_EQ(first.media.size(), 2u);
   EXPECT_EQ(first.media[0].kind, MediaKind::Video);
   EXPECT_EQ(first.media[0].frames.size(), 2u);

@@ -54,6 +54,17 @@ Result<LoadedTokenizer> loadTokenizer(std::vector<uint8_t> table) {
   return loaded;
 }
 
+Result<LoadedTemplate> loadTemplate(std::vector<uint8_t> table,
+                                    const Tokenizer &tokenizer) {
+  if (table.empty())
+    return notFound("the checkpoint has no chat template, which prompts of "
+                    "pictures and sounds need");
+  LoadedTemplate loaded;
+  loaded.table = std::move(table);
+  loaded.chat = LAPIDARY_TRY(ChatTemplate::create(loaded.table, tokenizer));
+  return loaded;
+}
+
 Result<std::vector<std::vector<int32_t>>>
 cutText(const Tokenizer &tokenizer, const ModelConfig &config,
         const std::string &path, int64_t window, int64_t tokens) {
@@ -115,17 +126,18 @@ Result<AudioFrames> loadSound(const ModelConfig &config,
                          static_cast<int32_t>(audio.maxTokens));
 }
 
-Result<std::vector<int32_t>> makeMediaPrompt(const Tokenizer &tokenizer,
+Result<std::vector<int32_t>> makeMediaPrompt(const ChatTemplate &chat,
+                                             const Tokenizer &tokenizer,
                                              bool image, int32_t softTokens) {
-  nlohmann::json messages = {
+  nlohmann::ordered_json messages = {
       {{"role", "user"},
        {"content",
         {{{"type", image ? "image" : "audio"}},
          {{"type", "text"}, {"text", "What is this?"}}}}}};
-  std::string prompt = LAPIDARY_TRY(renderPrompt(messages, nullptr));
+  std::string prompt = LAPIDARY_TRY(chat.render(messages, nullptr));
   MediaTokens medium = {
       image ? MediaKind::Image : MediaKind::Audio, softTokens, {}};
-  return tokenizer.encode(
+  return tokenizer.encodeProtected(
       LAPIDARY_TRY(expandMedia(prompt, std::span(&medium, 1))));
 }
 

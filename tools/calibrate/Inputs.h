@@ -3,6 +3,7 @@
 #pragma once
 
 #include "frontends/formats/ModelConfig.h"
+#include "runtime/chat/ChatTemplate.h"
 #include "runtime/media/Audio.h"
 #include "runtime/media/ImagePreprocess.h"
 #include "runtime/model/Tokenizer.h"
@@ -19,6 +20,15 @@ struct LoadedTokenizer {
 };
 /// Takes the compiled table of a checkpoint.
 Result<LoadedTokenizer> loadTokenizer(std::vector<uint8_t> table);
+
+/// A chat template and the table behind it.
+struct LoadedTemplate {
+  std::vector<uint8_t> table;
+  std::optional<ChatTemplate> chat;
+};
+/// Takes the compiled table of a checkpoint; an empty one is an error.
+Result<LoadedTemplate> loadTemplate(std::vector<uint8_t> table,
+                                    const Tokenizer &tokenizer);
 
 /// The text in windows of up to `window` tokens, each with the model's first
 /// token in front, of at most `tokens` tokens in all.
@@ -37,7 +47,8 @@ Result<AudioFrames> loadSound(const ModelConfig &config,
                               const std::string &path);
 
 /// The tokens of a turn that asks about one image or sound of `softTokens`.
-Result<std::vector<int32_t>> makeMediaPrompt(const Tokenizer &tokenizer,
+Result<std::vector<int32_t>> makeMediaPrompt(const ChatTemplate &chat,
+                                             const Tokenizer &tokenizer,
                                              bool image, int32_t softTokens);
 
 } // namespace lapidary

@@ -47,6 +47,8 @@ private:
   const CalibrateOptions &options;
   ImportedModel model;
   lapidary::LoadedTokenizer tokenizer;
+  /// Where there are pictures or sounds.
+  lapidary::LoadedTemplate chat;
   std::vector<std::vector<int32_t>> windows;
   std::vector<std::string> images, sounds;
 };
@@ -102,6 +104,16 @@ LogicalResult Calibrate::loadInputs() {
   if (!cut.ok())
     return fail(cut.status());
   windows = *std::move(cut);
+  if (!images.empty() || !sounds.empty()) {
+    auto compiled = compileModelTemplate(model);
+    if (!compiled.ok())
+      return fail(compiled.status());
+    auto conversation =
+        lapidary::loadTemplate(*std::move(compiled), *tokenizer.tokenizer);
+    if (!conversation.ok())
+      return fail(conversation.status());
+    chat = *std::move(conversation);
+  }
   return checkMedia();
 }
 
@@ -121,8 +133,9 @@ LogicalResult Calibrate::runMedium(Calibration &calibration, bool image,
   }
   if (failed(rows))
     return failure();
-  auto tokens = lapidary::makeMediaPrompt(*tokenizer.tokenizer, image,
-                                          static_cast<int32_t>(rows->shape[0]));
+  auto tokens =
+      lapidary::makeMediaPrompt(*chat.chat, *tokenizer.tokenizer, image,
+                                static_cast<int32_t>(rows->shape[0]));
   if (!tokens.ok())
     return fail(tokens.status());
   return calibration.runWindow(*tokens, &*rows);

@@ -66,7 +66,7 @@ private:
   /// What kernels round the inputs of a weight's products to.
   llvm::StringMap<Activations> activations;
   Importance importance;
-  std::vector<uint8_t> tokenizer;
+  std::vector<uint8_t> tokenizer, chatTemplate;
 };
 
 } // namespace
@@ -200,6 +200,10 @@ LogicalResult Compiler::prepareFile() {
   if (failed(check(compiled.status())))
     return failure();
   tokenizer = *std::move(compiled);
+  auto conversation = compileModelTemplate(model);
+  if (failed(check(conversation.status())))
+    return failure();
+  chatTemplate = *std::move(conversation);
   return success();
 }
 
@@ -211,7 +215,7 @@ LogicalResult Compiler::writeFile() {
                              *symbolizeKvFormat(options.kv)};
   BundleInputs inputs = {*model.module, model.config, *model.checkpoint,
                          importance,    targets,      tokenizer,
-                         selfTest};
+                         chatTemplate,  selfTest};
   return check(
       writeBundle(options.output, inputs, [&](StringRef what, double done) {
         report(what, done);

@@ -39,9 +39,9 @@ struct Survey {
 class Batch {
 public:
   Batch(const BatchOptions &options, BatchOutput output,
-        std::shared_ptr<const Bundle> bundle, Tokenizer tokenizer)
+        std::shared_ptr<const Bundle> bundle, BatchModel prepared)
       : options(options), output(std::move(output)), bundle(std::move(bundle)),
-        tokenizer(std::move(tokenizer)) {}
+        prepared(std::move(prepared)) {}
 
   Result<int> run();
 
@@ -57,7 +57,7 @@ private:
   const BatchOptions &options;
   BatchOutput output;
   std::shared_ptr<const Bundle> bundle;
-  Tokenizer tokenizer;
+  BatchModel prepared;
   std::ifstream file;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Scheduler> scheduler;
@@ -145,7 +145,7 @@ Status Batch::submit(const std::string &line) {
   Result<BatchRequest> read =
       line.size() > longestLine
           ? Result<BatchRequest>(invalidData("the request is too long"))
-          : readBatchLine(model(), tokenizer, options.run, folder, line);
+          : readBatchLine(prepared, options.run, folder, line);
   if (!read.ok()) {
     fail(read.status());
     return failure;
@@ -197,7 +197,7 @@ Result<int> Batch::run() {
   engine = LAPIDARY_TRY(Engine::create(bundle, session));
   LAPIDARY_TRY(verifyWeights(*bundle));
   engine->setCancelFlag(&cancel);
-  scheduler = LAPIDARY_TRY(Scheduler::create(*engine, tokenizer));
+  scheduler = LAPIDARY_TRY(Scheduler::create(*engine, prepared.tokenizer));
   file.open(options.input);
   const double start = now();
   const uint64_t before = output.written();
@@ -240,10 +240,12 @@ Result<int> runBatch(const BatchOptions &options) {
   if (!std::ifstream(options.input))
     return ioError("cannot read '" + options.input + "'");
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.run.bundle));
-  Tokenizer tokenizer = LAPIDARY_TRY(
+  const Tokenizer tokenizer = LAPIDARY_TRY(
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
+  BatchModel prepared{*bundle->program().model(), tokenizer,
+                      LAPIDARY_TRY(ChatTemplate::create(*bundle, tokenizer))};
   BatchOutput output = LAPIDARY_TRY(BatchOutput::open(options.output));
-  return Batch(options, std::move(output), bundle, std::move(tokenizer)).run();
+  return Batch(options, std::move(output), bundle, std::move(prepared)).run();
 }
 
 } // namespace

@@ -18,18 +18,6 @@ const std::string origin = "the request";
 constexpr int64_t mostTokens = int64_t(1) << 40;
 constexpr int64_t mostImageTokens = 1 << 20;
 
-/// The kinds of the prompt's placeholders in order.
-std::vector<MediaKind> placeholders(std::string_view prompt) {
-  std::vector<MediaKind> kinds;
-  for (size_t at = 0; (at = prompt.find("<|", at)) != std::string_view::npos;
-       at += 2)
-    for (MediaKind kind :
-         {MediaKind::Image, MediaKind::Audio, MediaKind::Video})
-      if (prompt.substr(at).starts_with(concat("<|", mediaName(kind), "|>")))
-        kinds.push_back(kind);
-  return kinds;
-}
-
 /// "path", {"path": ..., "tokens": N} or {"base64": ..., "tokens": N}.
 Result<MediaFile> readMedium(const json &value, MediaKind kind,
                              const std::string &folder,
@@ -76,7 +64,7 @@ Result<MediaFile> readMedium(const json &value, MediaKind kind,
 Result<std::vector<MediaFile>> readMedia(const json *media,
                                          const std::string &prompt,
                                          const std::string &folder) {
-  const std::vector<MediaKind> kinds = placeholders(prompt);
+  const std::vector<MediaKind> kinds = mediaPlaceholders(prompt);
   const size_t count = media && media->is_array() ? media->size() : 0;
   if ((media && !media->is_array()) || count != kinds.size())
     return invalidData(
@@ -193,8 +181,7 @@ int64_t batchImageTokens(const schema::Model &model, std::string_view line) {
   return most;
 }
 
-Result<BatchRequest> readBatchLine(const schema::Model &model,
-                                   const Tokenizer &tokenizer,
+Result<BatchRequest> readBatchLine(const BatchModel &model,
                                    const RunOptions &defaults,
                                    const std::string &folder,
                                    std::string_view line) {
@@ -220,14 +207,19 @@ Result<BatchRequest> readBatchLine(const schema::Model &model,
     return invalidData(origin + ": tools and options need messages");
 
   const json files = media ? *media : json();
-  std::string prompt =
-      messages ? LAPIDARY_TRY(renderMessages(object, origin))
-               : LAPIDARY_TRY(renderPrompt(makeMessages(system, text, {}),
-                                           json::object()));
+  Conversation conversation{makeMessages(system, text, {}), {}};
+  if (messages) {
+    // Again, with keys in their order, which templates see.
+    auto ordered =
+        LAPIDARY_TRY(parseOrderedJson(line, origin, maxMessagesDepth));
+    conversation = LAPIDARY_TRY(takeConversation(ordered, origin));
+  }
+  const std::string prompt = LAPIDARY_TRY(
+      model.chat.render(conversation.messages, conversation.options));
   BatchRequest request;
-  request.options = makeGenerateOptions(options, model);
+  request.options = makeGenerateOptions(options, model.model);
   request.prompt = LAPIDARY_TRY(preparePrompt(
-      model, tokenizer, prompt,
+      model.model, model.tokenizer, prompt,
       LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),
       options.videoFps));
   return request;

@@ -1,6 +1,7 @@
 // A line of `lapidary batch`'s input: one request as JSON.
 #pragma once
 
+#include "runtime/chat/ChatTemplate.h"
 #include "tools/lapidary/Conversation.h"
 #include "tools/lapidary/RunOptions.h"
 
@@ -22,9 +23,15 @@ nlohmann::ordered_json batchId(std::string_view line);
 /// media or is no request.
 int64_t batchImageTokens(const schema::Model &model, std::string_view line);
 
+/// What requests are prepared with.
+struct BatchModel {
+  const schema::Model &model;
+  Tokenizer tokenizer;
+  ChatTemplate chat;
+};
+
 /// Reads a request and its media; `folder` is where relative paths begin.
-Result<BatchRequest> readBatchLine(const schema::Model &model,
-                                   const Tokenizer &tokenizer,
+Result<BatchRequest> readBatchLine(const BatchModel &model,
                                    const RunOptions &defaults,
                                    const std::string &folder,
                                    std::string_view line);

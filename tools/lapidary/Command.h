@@ -27,6 +27,7 @@ enum ExitCode : int {
 using Action = std::function<int()>;
 
 void addRunCommand(CLI::App &app, Action &action);
+void addChatCommand(CLI::App &app, Action &action);
 void addBatchCommand(CLI::App &app, Action &action);
 void addServeCommand(CLI::App &app, Action &action);
 void addTokenizeCommand(CLI::App &app, Action &action);

@@ -135,9 +135,10 @@ GenerateInput PreparedPrompt::input() const {
   return input;
 }
 
-Result<std::string> renderConversation(const std::string &text,
-                                       const std::string &origin) {
-  Result<nlohmann::json> parsed = parseJson(text, origin, maxMessagesDepth);
+Result<Conversation> readConversation(const std::string &text,
+                                      const std::string &origin) {
+  Result<nlohmann::ordered_json> parsed =
+      parseOrderedJson(text, origin, maxMessagesDepth);
   if (!parsed.ok() || !parsed->is_object() || !parsed->contains("messages")) {
     return invalidData(
         origin +
@@ -145,7 +146,7 @@ Result<std::string> renderConversation(const std::string &text,
         "{\"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}" +
         (parsed.ok() ? "" : "\n" + parsed.status().message()));
   }
-  nlohmann::json &json = *parsed;
+  nlohmann::ordered_json &json = *parsed;
   // Beside them, what a reference case says of the answer it expects.
   const std::set<std::string, std::less<>> known = {
       "messages",    "options",          "tools",     "media",
@@ -158,18 +159,18 @@ Result<std::string> renderConversation(const std::string &text,
                          "\"tools\", found \"" +
                          item.key().substr(0, 100) + "\"");
   }
-  return renderMessages(json, origin);
+  return takeConversation(json, origin);
 }
 
-Result<std::string> renderMessages(nlohmann::json &json,
-                                   const std::string &origin) {
-  nlohmann::json options = nlohmann::json::object();
+Result<Conversation> takeConversation(nlohmann::ordered_json &json,
+                                      const std::string &origin) {
+  auto options = nlohmann::ordered_json::object();
   if (json.contains("options"))
     options = std::move(json["options"]);
   // OpenAI's API has the tools beside the messages.
   if (json.contains("tools")) {
     if (options.is_null())
-      options = nlohmann::json::object();
+      options = nlohmann::ordered_json::object();
     if (options.is_object()) {
       if (options.contains("tools"))
         return invalidData(origin + ": expected \"tools\" once, found them "
@@ -177,15 +178,34 @@ Result<std::string> renderMessages(nlohmann::json &json,
       options["tools"] = std::move(json["tools"]);
     }
   }
-  return renderPrompt(json["messages"], options);
+  return Conversation{std::move(json["messages"]), std::move(options)};
 }
 
-nlohmann::json makeMessages(const std::string &system, const std::string &text,
-                            const std::vector<MediaFile> &media) {
-  auto messages = nlohmann::json::array();
+std::vector<MediaKind>
+conversationMedia(const nlohmann::ordered_json &messages) {
+  std::vector<MediaKind> kinds;
+  for (const auto &message : messages) {
+    const auto content = message.find("content");
+    if (content == message.end() || !content->is_array())
+      continue;
+    for (const auto &part : *content) {
+      const auto type = part.value("type", std::string());
+      for (MediaKind kind :
+           {MediaKind::Image, MediaKind::Audio, MediaKind::Video})
+        if (type.find(mediaName(kind)) != std::string::npos)
+          kinds.push_back(kind);
+    }
+  }
+  return kinds;
+}
+
+nlohmann::ordered_json makeMessages(const std::string &system,
+                                    const std::string &text,
+                                    const std::vector<MediaFile> &media) {
+  auto messages = nlohmann::ordered_json::array();
   if (!system.empty())
     messages.push_back({{"role", "system"}, {"content", system}});
-  auto parts = nlohmann::json::array();
+  auto parts = nlohmann::ordered_json::array();
   for (const MediaFile &file : media)
     parts.push_back({{"type", mediaName(file.kind)}});
   parts.push_back({{"type", "text"}, {"text", text}});
@@ -206,7 +226,7 @@ Result<PreparedPrompt> preparePrompt(const schema::Model &model,
   }
   const std::string expanded = LAPIDARY_TRY(expandMedia(prompt, loaded.tokens));
   PreparedPrompt prepared;
-  prepared.tokens = tokenizer.encode(expanded);
+  prepared.tokens = tokenizer.encodeProtected(expanded);
   prepared.items = std::move(loaded.items);
   return prepared;
 }

@@ -36,6 +36,10 @@ const char *mediaName(MediaKind kind);
 /// An error that names the file and what the model lacks to take it.
 Status checkModality(const schema::Model &model, const MediaFile &file);
 
+/// The kinds of the media parts of messages that have been checked, in order.
+std::vector<MediaKind>
+conversationMedia(const nlohmann::ordered_json &messages);
+
 /// What the runtime is given, and the memory behind it.
 struct PreparedPrompt {
   /// One image, sound or frame of a video.
@@ -52,22 +56,28 @@ struct PreparedPrompt {
 };
 
 /// A chat of one turn: the media, then the text.
-nlohmann::json makeMessages(const std::string &system, const std::string &text,
-                            const std::vector<MediaFile> &media);
+nlohmann::ordered_json makeMessages(const std::string &system,
+                                    const std::string &text,
+                                    const std::vector<MediaFile> &media);
 
 /// Nesting that a conversation may have, tools' schemas included.
 inline constexpr int maxMessagesDepth = 128;
-/// The prompt of a text {"messages": [...], "options": {...}, "tools": [...]};
-/// `origin` begins error messages.
-Result<std::string> renderConversation(const std::string &text,
-                                       const std::string &origin);
-/// The prompt of an object's messages, options and tools; other fields are the
-/// caller's. Takes them out of it.
-Result<std::string> renderMessages(nlohmann::json &object,
-                                   const std::string &origin);
+/// What a chat template renders.
+struct Conversation {
+  nlohmann::ordered_json messages, options;
+};
+/// Reads a text {"messages": [...], "options": {...}, "tools": [...]}; `origin`
+/// begins error messages.
+Result<Conversation> readConversation(const std::string &text,
+                                      const std::string &origin);
+/// Takes an object's messages, options and tools out of it; other fields are
+/// the caller's.
+Result<Conversation> takeConversation(nlohmann::ordered_json &object,
+                                      const std::string &origin);
 
 /// Reads the media (an error names the file, and the modality where the model
 /// lacks it), puts them into the prompt's placeholders in order, and tokenizes.
+/// The prompt may have protected text (Tokenizer::protect).
 /// `videoFps` 0: evenly sampled, or a folder's frames one a second.
 Result<PreparedPrompt> preparePrompt(const schema::Model &model,
                                      const Tokenizer &tokenizer,

@@ -3,6 +3,7 @@
 #include "tools/lapidary/EvalTasks.h"
 
 #include "frontends/formats/Json.h"
+#include "runtime/chat/ChatTemplate.h"
 #include "runtime/core/Text.h"
 #include "runtime/model/Session.h"
 #include "tools/lapidary/Terminal.h"
@@ -52,18 +53,6 @@ Result<std::string> mediaPath(const std::string &folder, const json &name,
   return whole.string();
 }
 
-/// The kinds of the prompt's placeholders in order.
-std::vector<MediaKind> placeholders(std::string_view prompt) {
-  std::vector<MediaKind> kinds;
-  for (size_t at = 0; (at = prompt.find("<|", at)) != std::string_view::npos;
-       at += 2)
-    for (MediaKind kind :
-         {MediaKind::Image, MediaKind::Audio, MediaKind::Video})
-      if (prompt.substr(at).starts_with(concat("<|", mediaName(kind), "|>")))
-        kinds.push_back(kind);
-  return kinds;
-}
-
 /// A video as a list of pictures.
 Result<MediaFile> readFrameList(const std::string &folder, const json &value,
                                 const std::string &place) {
@@ -89,7 +78,8 @@ Result<MediaFile> readFrameList(const std::string &folder, const json &value,
 }
 
 Status readMedia(const std::string &folder, const json &media, EvalTask &task) {
-  const std::vector<MediaKind> kinds = placeholders(task.prompt);
+  const std::vector<MediaKind> kinds =
+      conversationMedia(task.conversation.messages);
   const std::string where = task.place + ": media";
   if (!media.is_array() || media.size() != kinds.size())
     return invalidData(concat(where, ": expected a list of ", kinds.size(),
@@ -132,12 +122,16 @@ Result<EvalTask> readTask(const std::string &folder, std::string_view line,
   if (!messages)
     return fields.wrong("messages", "a list of messages", nullptr);
   const json *options = fields.get("options"), *media = fields.get("media");
-  Result<std::string> prompt =
-      renderPrompt(*messages, options ? *options : json());
-  if (!prompt.ok())
-    return Status(prompt.status().getCode(),
-                  place + ": " + prompt.status().message());
-  task.prompt = *std::move(prompt);
+  // Again, with keys in their order, which templates see.
+  auto ordered = LAPIDARY_TRY(parseOrderedJson(line, place, maxTaskDepth));
+  task.conversation = {std::move(ordered["messages"]),
+                       options ? std::move(ordered["options"])
+                               : nlohmann::ordered_json()};
+  Status checked = chat::checkOptions(task.conversation.options);
+  if (checked.ok())
+    checked = chat::normalizeMessages(task.conversation.messages).status();
+  if (!checked.ok())
+    return Status(checked.getCode(), place + ": " + checked.message());
   LAPIDARY_TRY(readMedia(folder, media ? *media : json::array(), task));
   return task;
 }
@@ -183,20 +177,23 @@ struct Tally {
   }
 };
 
-Status runTask(const EvalModel &model, const EvalTask &task, const EvalRun &run,
+Status runTask(const EvalModel &model, const ChatTemplate &chat,
+               const EvalTask &task, const EvalRun &run,
                std::unique_ptr<Session> &session, Tally &tally) {
-  const PreparedPrompt prompt = LAPIDARY_TRY(preparePrompt(
-      model.model(), model.tokenizer, task.prompt, task.media, 0));
+  const std::string text = LAPIDARY_TRY(
+      chat.render(task.conversation.messages, task.conversation.options));
+  const PreparedPrompt prompt = LAPIDARY_TRY(
+      preparePrompt(model.model(), model.tokenizer, text, task.media, 0));
   GenerateOptions options;
   options.cancel = run.cancel;
   options.specialTokens = true;
   // No right answer has more tokens than bytes, and the one that ends it.
   options.maxTokens = static_cast<int64_t>(task.answer.size()) + 1;
   // A wrong answer need not be read to its end.
-  std::string text;
+  std::string given;
   options.onText = [&](std::string_view part) {
-    text += part;
-    return task.answer.starts_with(text);
+    given += part;
+    return task.answer.starts_with(given);
   };
   LAPIDARY_TRY(makeRoom(model, prompt, options.maxTokens, run, session));
   GenerateResult result = LAPIDARY_TRY(
@@ -255,12 +252,14 @@ Status checkModalities(const EvalModel &model,
 
 Status evaluateTasks(const EvalModel &model, std::span<const EvalTask> tasks,
                      const EvalRun &run, EvalResult &result) {
+  const ChatTemplate chat =
+      LAPIDARY_TRY(ChatTemplate::create(*model.bundle, model.tokenizer));
   Progress progress("Answering tasks with " + model.bundle->path());
   std::unique_ptr<Session> session;
   Tally tally;
   for (size_t i = 0; i < tasks.size(); ++i) {
     progress.update(i, tasks.size());
-    const Status status = runTask(model, tasks[i], run, session, tally);
+    const Status status = runTask(model, chat, tasks[i], run, session, tally);
     if (!status.ok())
       return {status.getCode(), tasks[i].place + ": " + status.message()};
   }

@@ -13,15 +13,14 @@ struct EvalTask {
   /// "tasks.jsonl:12", for messages.
   std::string place;
   std::string kind;
-  /// Rendered; media are placeholders in it.
-  std::string prompt;
+  Conversation conversation;
   std::vector<MediaFile> media;
   std::string answer;
 };
 
 /// Reads FOLDER/tasks.jsonl, an object a line: `kind`, `messages`, `answer`,
-/// and where needed `options` (as renderPrompt takes them) and `media`, the
-/// files in FOLDER/media that fill the prompt's placeholders in order: a name,
+/// and where needed `options` (as ChatTemplate takes them) and `media`, the
+/// files in FOLDER/media for the media of the messages in order: a name,
 /// or `{"frames": [names], "fps": number}` for a video. Other keys are ignored.
 /// That the files are there is checked; what is in them is not.
 Result<std::vector<EvalTask>> readTasks(const std::string &folder);

@@ -133,6 +133,7 @@ int run(int argc, char **argv) {
   for (const CompilerCommand &command : compilerCommands)
     app.add_subcommand(command.name, command.help);
   addRunCommand(app, action);
+  addChatCommand(app, action);
   addBatchCommand(app, action);
   addServeCommand(app, action);
   addTokenizeCommand(app, action);

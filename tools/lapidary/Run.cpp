@@ -1,5 +1,6 @@
 // `lapidary run`: one prompt, one answer. The answer streams to stdout, or is
 // one JSON object; everything else goes to stderr.
+#include "runtime/chat/ChatTemplate.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <variant>
 
 namespace lapidary::cli {
 
@@ -22,14 +24,17 @@ struct Timings {
   double total = 0;
 };
 
-/// The text before media are put into it.
-Result<std::string> readPrompt(const RunOptions &options) {
+/// A text, or what a chat template makes one of.
+using PromptSource = std::variant<std::string, Conversation>;
+
+Result<PromptSource> readPrompt(const RunOptions &options) {
   if (!options.messages.empty()) {
     const std::string text =
         options.messages == "-"
             ? LAPIDARY_TRY(readInput(inputLimit))
             : LAPIDARY_TRY(cli::readTextFile(options.messages, inputLimit));
-    return renderConversation(text, "'" + options.messages + "'");
+    return PromptSource(
+        LAPIDARY_TRY(readConversation(text, "'" + options.messages + "'")));
   }
   const std::string text = options.prompt == "-"
                                ? LAPIDARY_TRY(readInput(inputLimit))
@@ -38,9 +43,21 @@ Result<std::string> readPrompt(const RunOptions &options) {
       options.media.empty())
     return invalidArgument("the prompt is empty");
   if (options.raw)
-    return text;
-  return renderPrompt(makeMessages(options.system, text, options.media),
-                      nlohmann::json::object());
+    return PromptSource(text);
+  return PromptSource(
+      Conversation{makeMessages(options.system, text, options.media), {}});
+}
+
+/// The text before media are put into it.
+Result<std::string> renderPrompt(const PromptSource &source,
+                                 const Bundle &bundle,
+                                 const Tokenizer &tokenizer) {
+  if (const auto *text = std::get_if<std::string>(&source))
+    return *text;
+  const auto &conversation = std::get<Conversation>(source);
+  const ChatTemplate chat =
+      LAPIDARY_TRY(ChatTemplate::create(bundle, tokenizer));
+  return chat.render(conversation.messages, conversation.options);
 }
 
 /// A context that was not asked for is the model's longest, halved until it
@@ -138,7 +155,7 @@ Result<int> answer(const RunOptions &options) {
   const std::atomic<bool> &cancel = watchInterrupts();
   Timings timings;
   const double start = now();
-  const std::string text = LAPIDARY_TRY(readPrompt(options));
+  const PromptSource source = LAPIDARY_TRY(readPrompt(options));
 
   double mark = now();
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
@@ -150,6 +167,8 @@ Result<int> answer(const RunOptions &options) {
   timings.load = now() - mark;
 
   mark = now();
+  const std::string text =
+      LAPIDARY_TRY(renderPrompt(source, *bundle, tokenizer));
   const PreparedPrompt prompt = LAPIDARY_TRY(
       preparePrompt(model, tokenizer, text, options.media, options.videoFps));
   timings.media = now() - mark;

@@ -20,7 +20,8 @@ namespace {
 constexpr std::array<int32_t, 5> imageBudgets = {70, 140, 280, 560, 1120};
 constexpr const char *budgetList = "70, 140, 280, 560 or 1120";
 
-/// Splits "page.png:1120". A file that really has such a name is taken by it.
+} // namespace
+
 Result<MediaFile> parseImage(const std::string &argument, int32_t budget) {
   MediaFile file{MediaKind::Image, argument, budget};
   const size_t colon = argument.rfind(':');
@@ -44,6 +45,8 @@ Result<MediaFile> parseImage(const std::string &argument, int32_t budget) {
   file.imageTokens = *found;
   return file;
 }
+
+namespace {
 
 void addPromptOptions(CLI::App &command, RunOptions &options) {
   const char *group = "Prompt";

@@ -44,6 +44,9 @@ struct RunOptions {
   int32_t imageTokens = 0;
 };
 
+/// Splits "page.png:1120". A file that really has such a name is taken by it.
+Result<MediaFile> parseImage(const std::string &argument, int32_t budget);
+
 /// How answers are chosen, and how long they may be.
 void addSamplingOptions(CLI::App &command, RunOptions &options);
 /// "ID=BIAS" of `--logit-bias`, where BIAS is a number or -inf.

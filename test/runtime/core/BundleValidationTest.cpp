@@ -71,7 +71,7 @@ using Kind = schema::BufferKind;
 
 const Broken cases[] = {
     // Segments.
-    {"unknown kind 4", [](TestProgram &p) { p.segments[3].kind = schema::SegmentKind(4); }},
+    {"unknown kind 5", [](TestProgram &p) { p.segments[3].kind = schema::SegmentKind(5); }},
     {"expected a multiple of 4096", [](TestProgram &p) { p.segments[3].offset += 64; }},
     {"segment 3 is empty", [](TestProgram &p) { p.segments[3].size = 0; }},
     {"more than 64 bits", [](TestProgram &p) { p.segments[3].size = UINT64_MAX; }},
@@ -83,6 +83,8 @@ const Broken cases[] = {
     {"its last segment ends at", [](TestProgram &p) { p.segments[3].size = 1; }},
     {"the tokenizer is in segment 4", [](TestProgram &p) { p.tokenizer = 4; }},
     {"the tokenizer is in segment 1 of kind Code", [](TestProgram &p) { p.tokenizer = 1; }},
+    {"the chat template is in segment 4", [](TestProgram &p) { p.chatTemplate = 4; }},
+    {"the chat template is in segment 1 of kind Code", [](TestProgram &p) { p.chatTemplate = 1; }},
     // Model.
     {"the producer has a name of 0 bytes", [](TestProgram &p) { p.producer = ""; }},
     {"control character 27", [](TestProgram &p) { p.name = "a\x1b[2J"; }},

@@ -1,0 +1,119 @@
+// Executes a template's tree. A template is untrusted: steps, depth and the
+// size of what it makes are limited.
+#pragma once
+
+#include "runtime/chat/TemplateTable.h"
+#include "runtime/chat/TemplateValue.h"
+
+#include <map>
+#include <optional>
+#include <string>
+
+namespace lapidary::chat {
+
+/// Arguments of a call.
+struct Arguments {
+  std::vector<Value> values;
+  std::vector<std::pair<std::string_view, Value>> named;
+
+  /// The argument at a place or with a name; null where it is not given.
+  const Value *get(size_t place, std::string_view name) const;
+  /// An error where there are more of them, or others.
+  Status check(size_t most,
+               std::initializer_list<std::string_view> names) const;
+};
+
+class Interpreter {
+public:
+  /// `constants` are the table's strings as values.
+  Interpreter(const TemplateTable &table, const std::vector<Value> &constants)
+      : table(table), constants(constants) {}
+
+  /// Defines a variable that the template sees.
+  void define(std::string_view name, Value value);
+  Result<std::string> run();
+
+  /// For filters, tests and methods.
+  Status charge(size_t bytes);
+  Result<Value> makeText(std::string text);
+  Result<std::string> asText(const Value &value);
+  /// What a loop over it sees.
+  Result<ListPointer> iterate(const Value &value);
+  Result<bool> contains(const Value &container, const Value &item);
+  Result<bool> isLess(const Value &a, const Value &b);
+  Result<Value> attribute(const Value &object, std::string_view name) const;
+  Result<Value> item(const Value &object, const Value &index);
+
+private:
+  enum class Flow : uint8_t { Normal, Break, Continue };
+  using Node = schema::TemplateNode;
+  /// What `loop` says.
+  struct Loop {
+    const std::vector<Value> *items;
+    size_t index;
+  };
+  struct Scope {
+    Scope *outer;
+    const Loop *loop = nullptr;
+    std::vector<std::pair<uint32_t, Value>> variables = {};
+  };
+
+  Result<Flow> execute(uint32_t index);
+  Result<Flow> executeNode(const Node &node, uint32_t index);
+  Result<Flow> executeFor(const Node &node);
+  Result<Flow> executeItems(const Node &node, const std::vector<Value> &items);
+  Status assign(uint32_t target, const Value &value);
+  void set(uint32_t name, Value value);
+  Result<std::string> capture(uint32_t body);
+
+  Result<Value> evaluate(uint32_t index);
+  Result<Value> evaluateNode(const Node &node);
+  Result<Value> evaluateArithmetic(const Node &node);
+  Result<Value> evaluateComparison(const Node &node);
+  Result<Value> evaluateSlice(const Node &node);
+  Result<Value> evaluateCall(const Node &node);
+  Result<Value> evaluateTest(const Node &node);
+  Result<std::vector<Value>> evaluateAll(std::span<const uint32_t> nodes);
+  Result<Value> evaluateDict(const Node &node);
+  Result<Value> lookUp(uint32_t name);
+  Result<Value> loopAttribute(std::string_view name);
+  Result<Arguments> evaluateArguments(std::span<const uint32_t> nodes);
+  Result<Value> callMacro(uint32_t index, const Arguments &arguments);
+  Result<Value> callFunction(std::string_view name, const Arguments &arguments);
+  Result<Value> makeNamespace(const Arguments &arguments);
+
+  Status step();
+  /// With the line in front, once.
+  Status at(const Node &node, const Status &status);
+  std::string_view name(const Node &node) const {
+    return table.string(node.text());
+  }
+
+  const TemplateTable &table;
+  const std::vector<Value> &constants;
+  Scope globals{nullptr};
+  Scope *scope = &globals;
+  std::string text;
+  std::string *output = &text;
+  std::map<std::string, Value, std::less<>> given;
+  size_t steps = 0;
+  int depth = 0;
+  bool isPlaced = false;
+};
+
+/// Names are those of TemplateNames.h.
+Result<Value> applyFilter(Interpreter &interpreter, std::string_view name,
+                          const Value &input, const Arguments &arguments);
+Result<bool> applyTest(Interpreter &interpreter, std::string_view name,
+                       const Value &input, const std::vector<Value> &arguments);
+Result<Value> callMethod(Interpreter &interpreter, const Value &object,
+                         std::string_view name, const Arguments &arguments);
+/// replaceText, where the result is bounded before it is made.
+Result<Value> replaceIn(Interpreter &interpreter, const std::string &text,
+                        const std::string &from, const std::string &to,
+                        size_t most);
+Result<Value> computeArithmetic(Interpreter &interpreter,
+                                schema::TemplateKind kind, const Value &a,
+                                const Value &b);
+
+} // namespace lapidary::chat
