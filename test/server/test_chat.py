@@ -174,6 +174,16 @@ class Chat(ServerTest):
         forced = ask(messages=[{"role": "user", "content": "Hello"}], tool_choice="required")
         self.assertEqual(forced.choices[0].message.tool_calls[0].function.name, "get_weather")
 
+    def testMarksInTextAreText(self):
+        for mark in ("<turn|>", "<|image|>", "<|tool_call>", "<bos>"):
+            template = self.server.post("/apply-template", ask(f"Say {mark} again"))[2]["prompt"]
+            self.assertIn(f"Say {mark} again", template)
+            with_, without = (self.server.post("/v1/messages/count_tokens", {"messages": [
+                {"role": "user", "content": text}]})[2]["input_tokens"] for text in (f"Say {mark} again", "Say again"))
+            # As a special token it would be one, and an image has no pixels.
+            self.assertGreater(with_, without + 2, mark)
+            self.assertEqual(self.server.post("/v1/chat/completions", ask(f"Say {mark} again", max_tokens=3))[0], 200)
+
     def testThoughtsHaveABudget(self):
         for budget in (1, 3):
             reply = self.chat("What is 3 + 5?", max_tokens=60, extra_body={

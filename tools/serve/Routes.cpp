@@ -146,7 +146,8 @@ void Server::addToolRoutes() {
     const Result<std::string> text = model->render(request);
     if (!text.ok())
       problems.add("messages", text.status().message());
-    return Json({{"prompt", text.ok() ? *text : std::string()}});
+    return Json({{"prompt",
+                  text.ok() ? Tokenizer::unprotected(*text) : std::string()}});
   });
   addJsonRoute("/v1/messages/count_tokens", [this](const Json &body,
                                                    Problems &problems) {

@@ -51,16 +51,16 @@ ServedModel::create(std::shared_ptr<const Bundle> bundle, std::string alias) {
   Tokenizer table = LAPIDARY_TRY(
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
   TokenTable bytes = LAPIDARY_TRY(TokenTable::create(table));
-  std::unique_ptr<ServedModel> served(
-      new ServedModel(std::move(bundle), std::move(table), std::move(bytes)));
+  ChatTemplate form = LAPIDARY_TRY(ChatTemplate::create(*bundle, table));
+  std::unique_ptr<ServedModel> served(new ServedModel(
+      std::move(bundle), std::move(table), std::move(bytes), std::move(form)));
   served->shownName =
       alias.empty() ? served->model().name()->str() : std::move(alias);
   return served;
 }
 
 Result<std::string> ServedModel::render(const ChatRequest &request) const {
-  return renderPrompt(nlohmann::json(request.messages),
-                      nlohmann::json(request.templateOptions));
+  return form.render(request.messages, request.templateOptions);
 }
 
 void ServedModel::checkLength(const PreparedPrompt &prompt,
@@ -111,7 +111,7 @@ ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
       prompt.startsInThought = endsInThought(*text);
       text = expandMedia(*text, media.tokens);
       if (text.ok()) {
-        prompt.tokens = tokens.encode(*text);
+        prompt.tokens = tokens.encodeProtected(*text);
         prompt.items = std::move(media.items);
         prompts.push_back(std::move(prompt));
       }

@@ -4,6 +4,7 @@
 // chat template, the constraints and the sampler.
 #pragma once
 
+#include "runtime/chat/ChatTemplate.h"
 #include "runtime/core/Bundle.h"
 #include "tools/serve/ChatRequest.h"
 #include "tools/serve/EngineLoop.h"
@@ -50,7 +51,7 @@ public:
   }
   int64_t contextSize() const { return context; }
 
-  /// The prompt's text, media as placeholders.
+  /// The prompt's text, media as placeholders; for Tokenizer::encodeProtected.
   Result<std::string> render(const ChatRequest &request) const;
   /// One for each prompt of the request. Errors are the client's.
   std::optional<std::vector<PreparedPrompt>> prepare(const ChatRequest &request,
@@ -68,15 +69,17 @@ public:
 
 private:
   ServedModel(std::shared_ptr<const Bundle> bundle, Tokenizer table,
-              TokenTable bytes)
+              TokenTable bytes, ChatTemplate form)
       : file(std::move(bundle)), tokens(std::move(table)),
-        tokenBytes(std::move(bytes)) {}
+        tokenBytes(std::move(bytes)), form(std::move(form)) {}
   void checkLength(const PreparedPrompt &prompt, Problems &problems) const;
 
   std::shared_ptr<const Bundle> file;
   Tokenizer tokens;
   /// What constraints look at.
   TokenTable tokenBytes;
+  /// The checkpoint's own.
+  ChatTemplate form;
   std::string shownName;
   int64_t context = 0, chunk = 0;
 };
