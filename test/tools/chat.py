@@ -24,7 +24,7 @@ def report(name, ok, *detail):
     print(f"{name}: {'ok' if ok else 'FAIL ' + repr(detail)}", flush=True)
 
 def chat(lines, *options):
-    result = subprocess.run(COMMAND + list(options), input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=120)
+    result = subprocess.run(COMMAND + list(options), input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=200)
     return result.returncode, result.stdout, result.stderr
 
 def run(messages, **options):
@@ -33,7 +33,7 @@ def run(messages, **options):
     with open(path, "w") as file:
         json.dump({"messages": messages, "options": options}, file)
     return subprocess.run([LAPIDARY, "run", BUNDLE, "--messages", path, "--context", "2048", *GREEDY], capture_output=True,
-                          text=True, timeout=120).stdout
+                          text=True, timeout=200).stdout
 
 code, out, err = chat(["/help", "/nothing", "/think maybe", "/save", "/image", "/stats", "/quit", "never said"])
 report("commands", code == 0 and out == "" and all(text in err for text in (
@@ -55,7 +55,7 @@ report("next turn", code == 0 and out == one + run(turns) and known and int(know
 saved = os.path.join(FOLDER, "conversation")
 code, out, err = chat([f"/image {GOLDEN}/image_digits/image0.png", "Which digits?", f"/save {saved}", "/stats"], *GREEDY)
 seen = subprocess.run([LAPIDARY, "run", BUNDLE, "-p", "Which digits?", "--image", f"{GOLDEN}/image_digits/image0.png",
-                       "--context", "2048", *GREEDY], capture_output=True, text=True, timeout=120).stdout
+                       "--context", "2048", *GREEDY], capture_output=True, text=True, timeout=200).stdout
 report("media", code == 0 and out == seen != "", out, seen, err)
 with open(saved) as file:
     content = json.load(file)
@@ -93,7 +93,7 @@ for seed in range(10):
     process.stdin.flush()
     os.read(process.stdout.fileno(), 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(b"/stats\n", timeout=60)
+    out, err = process.communicate(b"/stats\n", timeout=200)
     if b"[stopped]" in err:
         break
 report("interrupted", process.returncode == 0 and b"[stopped]" in err and b"ended by cancelled" in err, process.returncode, err)
@@ -108,7 +108,7 @@ def terminal():
 
     def expect(text, count=1):
         nonlocal shown
-        end = time.time() + 60
+        end = time.time() + 200
         while shown.count(text) < count and time.time() < end:
             if select.select([handle], [], [], 1)[0]:
                 shown += os.read(handle, 4096)

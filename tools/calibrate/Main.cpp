@@ -104,6 +104,9 @@ LogicalResult Calibrate::loadInputs() {
   if (!cut.ok())
     return fail(cut.status());
   windows = *std::move(cut);
+  // Finds the pictures and sounds.
+  if (failed(checkMedia()))
+    return failure();
   if (!images.empty() || !sounds.empty()) {
     auto compiled = compileModelTemplate(model);
     if (!compiled.ok())
@@ -114,7 +117,7 @@ LogicalResult Calibrate::loadInputs() {
       return fail(conversation.status());
     chat = *std::move(conversation);
   }
-  return checkMedia();
+  return success();
 }
 
 LogicalResult Calibrate::runMedium(Calibration &calibration, bool image,
