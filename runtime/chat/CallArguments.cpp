@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <charconv>
+
 namespace lapidary::chat {
 
 namespace {
@@ -14,7 +16,7 @@ namespace {
 /// What is nested deeper is left out.
 constexpr size_t deepest = 100;
 
-/// Whether it is a number as JSON writes it.
+/// Whether it is a number as JSON writes it, and a double can hold.
 bool isNumber(std::string_view text) {
   size_t at = text.starts_with('-') ? 1 : 0;
   const auto digits = [&] {
@@ -39,7 +41,11 @@ bool isNumber(std::string_view text) {
     if (!digits())
       return false;
   }
-  return at == text.size();
+  // One that is beyond a double, readers of JSON refuse or take for infinite.
+  double value = 0;
+  return at == text.size() &&
+         std::from_chars(text.data(), text.data() + text.size(), value).ec ==
+             std::errc();
 }
 
 /// A value without marks. The template prints None for null.

@@ -5,6 +5,7 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <cwchar>
 #include <histedit.h>
 #include <unistd.h>
 
@@ -16,6 +17,28 @@ std::atomic<bool> interrupted;
 constexpr int historyLines = 1000;
 /// Of a line from a pipe; more is no line.
 constexpr size_t longestLine = size_t(16) << 20;
+
+/// libedit's own would go on waiting after a signal. Gives 1, 0 at the end, -1
+/// for an error.
+int readCharacter(EditLine *, wchar_t *character) {
+  std::mbstate_t state = {};
+  for (;;) {
+    char byte;
+    const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
+    if (got == 0)
+      return 0;
+    if (got < 0 && (errno != EINTR || interrupted))
+      return -1;
+    if (got < 0)
+      continue;
+    const size_t size = std::mbrtowc(character, &byte, 1, &state);
+    if (size == 1 || size == 0)
+      return 1;
+    // Bytes that are no character are left out.
+    if (size == static_cast<size_t>(-1))
+      state = {};
+  }
+}
 
 } // namespace
 
@@ -64,6 +87,7 @@ LineInput::LineInput() {
   el_set(created->line, EL_EDITOR, "emacs");
   el_set(created->line, EL_HIST, history, created->history);
   el_set(created->line, EL_SIGNAL, 0);
+  el_set(created->line, EL_GETCFN, &readCharacter);
   // What the user has set for libedit's programs.
   el_source(created->line, nullptr);
   editor = std::move(created);

@@ -160,6 +160,7 @@ TEST(AnswerParserTest, BrokenArgumentsAreJsonToo) {
   EXPECT_EQ(argumentsOf(R"({"a":"x, }\"y","b":"z"})"),
             R"({"a":"x, }\"y","b":"z"})");
   EXPECT_EQ(argumentsOf("{a:1}} junk {b:2}"), R"({"a":1})");
+  EXPECT_EQ(argumentsOf("{a:8e852}"), R"({"a":"8e852"})");
   EXPECT_EQ(argumentsOf("{a:" Q "x" Q "y,b:1}"), R"({"a":"x","b":1})");
   const std::string deep = argumentsOf("{a:" + std::string(1000, '['));
   EXPECT_TRUE(ordered_json::parse(deep, nullptr, false).is_object());
