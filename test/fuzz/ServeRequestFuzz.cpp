@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!body) {
     if (error.message.empty())
       std::abort();
-    Json::parse(dumpJson(error.toJson()));
+    (void)Json::parse(dumpJson(error.toJson()));
     return 0;
   }
   Problems problems;
@@ -32,8 +32,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!problems.ok()) {
     if (problems.error().message.empty() || problems.error().status < 400)
       std::abort();
-    Json::parse(dumpJson(problems.error().toJson()));
-    Json::parse(dumpJson(problems.error().toAnthropic()));
+    (void)Json::parse(dumpJson(problems.error().toJson()));
+    (void)Json::parse(dumpJson(problems.error().toAnthropic()));
     return 0;
   }
   if (request.choices < 1 || request.choices > limits.maxChoices ||

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import pathlib
+import tempfile
 
 from serving import ServerTest
 
@@ -19,7 +20,9 @@ class OpenApi(ServerTest):
                    "--max-examples", os.environ.get("LAPIDARY_SCHEMATHESIS", "25"), "--seed", "1", "--workers", "2",
                    "--phases", "examples,coverage,fuzzing", "--exclude-path", "/v1/embeddings",
                    "--generation-database", ":memory:"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+        # It keeps notes where it runs.
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
         self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr[-2000:])
         self.assertEqual(self.server.request("GET", "/health")[0], 200)
         self.assertEqual(self.server.metric("lapidary:requests_failed_total"), 0)
