@@ -1,5 +1,6 @@
 // Methods of strings and mappings, and Jinja's tests.
 #include "runtime/chat/TemplateInterpreter.h"
+#include "runtime/chat/TemplateNames.h"
 #include "runtime/chat/TemplateText.h"
 #include "runtime/chat/UpperCase.h"
 #include "runtime/core/Text.h"
@@ -180,6 +181,9 @@ Result<Value> callMethod(Interpreter &interpreter, const Value &object,
 Result<bool> applyTest(Interpreter &interpreter, std::string_view name,
                        const Value &input,
                        const std::vector<Value> &arguments) {
+  // A compiled template may have been altered.
+  if (!hasName(testNames, name))
+    return unsupported(concat("the test '", name, "' is not supported"));
   const auto is = [&](auto... names) { return ((name == names) || ...); };
   const bool takesOne =
       is("==", "eq", "equalto", "!=", "ne", "<", "lt", "lessthan", "<=", "le",

@@ -261,6 +261,7 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
   SessionOptions session;
   session.threads = options.threads;
   session.context = options.context;
+  session.drafts = draftRoom(options.draft, *program.model());
   // An image must be seen in one step.
   const schema::Target *target =
       LAPIDARY_TRY(findTarget(program, session.device));
@@ -318,6 +319,7 @@ void addChatCommand(CLI::App &app, Action &action) {
   addContextOption(*command, options->run.context,
                    "Tokens that the conversation can have; the model's "
                    "longest, or what fits into memory, unless given");
+  addDraftOption(*command, options->run.draft);
   addThreadsOption(*command, options->run.threads);
   addLockOption(*command, options->run.lock);
   command->footer(std::string("In the conversation:\n") + help);

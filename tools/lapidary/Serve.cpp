@@ -6,6 +6,7 @@
 #include "runtime/core/Text.h"
 #include "runtime/model/EntryPoints.h"
 #include "tools/lapidary/Command.h"
+#include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <algorithm>
@@ -25,6 +26,7 @@ struct ServeOptions {
   int32_t parallel = 4;
   int32_t imageTokens = maxImageTokens;
   uint64_t snapshotMemory = 0;
+  std::string draft;
   double stopSeconds = 30;
   bool lock = false;
   serve::ServerOptions server;
@@ -77,6 +79,7 @@ Result<SessionOptions> chooseSession(const ServeOptions &options,
   session.context = options.context;
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
+  session.drafts = draftRoom(options.draft, *program.model());
   if (program.model()->vision() && program.model()->image_token() >= 0) {
     const schema::Target *target =
         LAPIDARY_TRY(findTarget(program, session.device));
@@ -106,6 +109,7 @@ Result<int> runServe(ServeOptions &options) {
   // Before the time that the rest takes; connections wait until then.
   const std::unique_ptr<serve::ServedModel> model =
       LAPIDARY_TRY(serve::ServedModel::create(bundle, options.alias));
+  model->setDraft(chooseDraft(options.draft, model->model()));
   serve::ServerOptions &chosen = options.server;
   chosen.limits.vocabulary = model->model().vocabulary();
   if (chosen.threads == 0)
@@ -280,6 +284,7 @@ void addServeCommand(CLI::App &app, Action &action) {
                    "with KB, MB, GB; 0 unless given")
       ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(true));
+  addDraftOption(*command, options->draft);
   addThreadsOption(*command, options->threads);
   addLockOption(*command, options->lock);
   command

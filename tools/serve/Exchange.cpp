@@ -207,6 +207,8 @@ std::string Exchange::takeEvent(Event &event) {
   usage.promptTokens = static_cast<int64_t>(result.promptIds.size());
   usage.cachedTokens = result.reusedTokens;
   usage.answerTokens = static_cast<int64_t>(result.ids.size());
+  usage.draftedTokens = result.draftedTokens;
+  usage.acceptedTokens = result.acceptedTokens;
   usage.promptSeconds = result.embedSeconds + result.prefillSeconds;
   usage.answerSeconds = result.decodeSeconds;
   if (result.finishReason == "cancelled" && loop.stopping())

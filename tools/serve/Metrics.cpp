@@ -15,6 +15,8 @@ void Metrics::countAnswer(const GenerateResult &result) {
   counts.answerSeconds += result.decodeSeconds;
   counts.longest = std::max<uint64_t>(counts.longest, result.promptIds.size() +
                                                           result.ids.size());
+  counts.drafted += static_cast<uint64_t>(result.draftedTokens);
+  counts.accepted += static_cast<uint64_t>(result.acceptedTokens);
   ++counts.answers;
 }
 
@@ -81,6 +83,10 @@ std::string Metrics::print(size_t processing, size_t waiting) const {
           : 0.0);
   put("llamacpp:n_tokens_max", "counter",
       "The longest prompt and answer so far.", now.longest);
+  put("llamacpp:spec_decode_num_draft_tokens_total", "counter",
+      "Tokens that were guessed ahead.", now.drafted);
+  put("llamacpp:spec_decode_num_accepted_tokens_total", "counter",
+      "Guessed tokens that were right.", now.accepted);
   put("lapidary:prompt_tokens_cached_total", "counter",
       "Prompt tokens that were known.", now.cachedTokens);
   put("lapidary:answers_total", "counter", "Answers that were finished.",

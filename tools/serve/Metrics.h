@@ -29,6 +29,7 @@ private:
     uint64_t promptTokens = 0, cachedTokens = 0, answerTokens = 0;
     double promptSeconds = 0, answerSeconds = 0;
     uint64_t steps = 0, busy = 0, longest = 0;
+    uint64_t drafted = 0, accepted = 0;
     uint64_t answers = 0, refused = 0, failed = 0, cancelled = 0;
   };
 

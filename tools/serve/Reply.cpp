@@ -56,6 +56,8 @@ Usage sumUsage(const std::vector<GatheredAnswer> &answers, size_t choices) {
       sum.cachedTokens += usage.cachedTokens;
     }
     sum.answerTokens += usage.answerTokens;
+    sum.draftedTokens += usage.draftedTokens;
+    sum.acceptedTokens += usage.acceptedTokens;
     sum.reasoningTokens += usage.reasoningTokens;
     sum.promptSeconds += usage.promptSeconds;
     sum.answerSeconds += usage.answerSeconds;
@@ -80,7 +82,7 @@ Json timingsJson(const Usage &usage) {
   auto rate = [](double seconds, int64_t count) {
     return seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
   };
-  return {
+  Json timings = {
       {"cache_n", usage.cachedTokens},
       {"prompt_n", read},
       {"prompt_ms", usage.promptSeconds * 1000},
@@ -90,6 +92,11 @@ Json timingsJson(const Usage &usage) {
       {"predicted_ms", usage.answerSeconds * 1000},
       {"predicted_per_token_ms", each(usage.answerSeconds, usage.answerTokens)},
       {"predicted_per_second", rate(usage.answerSeconds, usage.answerTokens)}};
+  if (usage.draftedTokens > 0) {
+    timings["draft_n"] = usage.draftedTokens;
+    timings["draft_n_accepted"] = usage.acceptedTokens;
+  }
+  return timings;
 }
 
 const char *finishReason(const GatheredAnswer &answer) {

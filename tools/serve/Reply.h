@@ -13,6 +13,7 @@ struct Usage {
   int64_t promptTokens = 0, cachedTokens = 0;
   int64_t answerTokens = 0, reasoningTokens = 0;
   double promptSeconds = 0, answerSeconds = 0;
+  int64_t draftedTokens = 0, acceptedTokens = 0;
 };
 
 /// A token of an answer as a reply shows it.

@@ -137,6 +137,7 @@ ServedModel::options(const ChatRequest &request, const PreparedPrompt &prompt,
   options.logprobs = request.topLogprobs;
   options.chosenLogprobs = request.logprobs;
   options.stop = request.stop;
+  options.draft = draft;
 
   SamplerOptions &sampling = options.sampling;
   sampling = suggestedSampling(model());

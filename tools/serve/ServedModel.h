@@ -50,6 +50,8 @@ public:
     chunk = plan.chunk;
   }
   int64_t contextSize() const { return context; }
+  /// GenerateOptions::draft of all answers.
+  void setDraft(int32_t count) { draft = count; }
 
   /// The prompt's text, media as placeholders; for Tokenizer::encodeProtected.
   Result<std::string> render(const ChatRequest &request) const;
@@ -82,6 +84,7 @@ private:
   ChatTemplate form;
   std::string shownName;
   int64_t context = 0, chunk = 0;
+  int32_t draft = 0;
 };
 
 /// Media as they fill placeholders: the tokens each takes, and the items.
