@@ -17,7 +17,7 @@ class OpenApi(ServerTest):
         program = pathlib.Path(sys.executable).parent / "schemathesis"
         command = [program, "run", self.server.url + "/openapi.json", "--checks",
                    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
-                   "--max-examples", os.environ.get("LAPIDARY_SCHEMATHESIS", "25"), "--seed", "1", "--workers", "2",
+                   "--max-examples", os.environ.get("LAPIDARY_SCHEMATHESIS", "25"), "--seed", "1", "--workers", "1",
                    "--phases", "examples,coverage,fuzzing", "--exclude-path", "/v1/embeddings",
                    "--generation-database", ":memory:"]
         # It keeps notes where it runs.
