@@ -3,7 +3,6 @@
 
 #include "frontends/formats/Json.h"
 #include "runtime/media/Audio.h"
-#include "runtime/media/ImagePreprocess.h"
 #include "runtime/media/Video.h"
 
 #include <set>
@@ -12,13 +11,6 @@ namespace lapidary::cli {
 
 namespace {
 
-/// Media as they fill placeholders: the tokens each takes, and the items behind
-/// them.
-struct LoadedMedia {
-  std::vector<MediaTokens> tokens;
-  std::vector<PreparedPrompt::Item> items;
-};
-
 Status inFile(const Status &status, const MediaFile &file) {
   if (status.message().find(file.path) != std::string::npos)
     return status;
@@ -26,43 +18,24 @@ Status inFile(const Status &status, const MediaFile &file) {
                                 file.path + "': " + status.message()};
 }
 
-PreparedPrompt::Item takeItem(ImagePatches &&patches) {
-  PreparedPrompt::Item item;
-  item.pixels = std::move(patches.pixels);
-  item.positions = std::move(patches.positions);
-  return item;
-}
-
 Status loadImage(const schema::Vision &vision, const MediaFile &file,
                  LoadedMedia &loaded) {
   const Image image =
       LAPIDARY_TRY(file.bytes.empty() ? readImage(file.path)
                                       : decodeImage(file.bytes, file.path));
-  const int32_t budget =
-      file.imageTokens > 0 ? file.imageTokens : vision.max_soft_tokens();
-  ImagePatches patches =
-      LAPIDARY_TRY(preprocessImage(image, vision.patch_size(), budget));
-  loaded.tokens.push_back({MediaKind::Image, patches.count(), {}});
-  loaded.items.push_back(takeItem(std::move(patches)));
-  return {};
+  return loaded.addImage(vision, image,
+                         file.imageTokens > 0 ? file.imageTokens
+                                              : vision.max_soft_tokens());
 }
 
 Status loadAudio(const schema::Audio &audio, const MediaFile &file,
                  LoadedMedia &loaded) {
-  const double longest = static_cast<double>(audio.max_tokens()) *
-                         audio.samples_per_token() /
-                         static_cast<double>(audio.rate());
-  const std::vector<float> samples = LAPIDARY_TRY(
-      file.bytes.empty()
-          ? readAudio(file.path, audio.rate(), longest)
-          : decodeAudio(file.bytes, file.path, audio.rate(), longest));
-  AudioFrames frames = LAPIDARY_TRY(
-      preprocessAudio(samples, audio.samples_per_token(), audio.max_tokens()));
-  loaded.tokens.push_back({MediaKind::Audio, frames.count, {}});
-  PreparedPrompt::Item item;
-  item.frames = std::move(frames.samples);
-  loaded.items.push_back(std::move(item));
-  return {};
+  const std::vector<float> samples =
+      LAPIDARY_TRY(file.bytes.empty()
+                       ? readAudio(file.path, audio.rate(), longestSound(audio))
+                       : decodeAudio(file.bytes, file.path, audio.rate(),
+                                     longestSound(audio)));
+  return loaded.addSound(audio, samples);
 }
 
 Status loadVideo(const schema::Vision &vision, const MediaFile &file,
@@ -72,18 +45,10 @@ Status loadVideo(const schema::Vision &vision, const MediaFile &file,
   options.maxFrames = vision.video_frames();
   if (!file.frames.empty())
     options.framesPerSecond = file.frameRate;
-  const Video video =
-      LAPIDARY_TRY(file.frames.empty() ? readVideo(file.path, options)
-                                       : readFrames(file.frames, options));
-  MediaTokens tokens{MediaKind::Video, 0, {}};
-  for (size_t i = 0; i < video.frames.size(); ++i) {
-    ImagePatches patches = LAPIDARY_TRY(preprocessImage(
-        video.frames[i], vision.patch_size(), vision.video_soft_tokens()));
-    tokens.frames.push_back({video.seconds[i], patches.count()});
-    loaded.items.push_back(takeItem(std::move(patches)));
-  }
-  loaded.tokens.push_back(std::move(tokens));
-  return {};
+  return loaded.addVideo(vision,
+                         LAPIDARY_TRY(file.frames.empty()
+                                          ? readVideo(file.path, options)
+                                          : readFrames(file.frames, options)));
 }
 
 Status loadOne(const schema::Model &model, const MediaFile &file,
@@ -115,24 +80,12 @@ const char *mediaName(MediaKind kind) {
 }
 
 Status checkModality(const schema::Model &model, const MediaFile &file) {
-  const bool sees = model.vision() != nullptr;
-  if ((file.kind == MediaKind::Image && sees && model.image_token() >= 0) ||
-      (file.kind == MediaKind::Video && sees && model.video_token() >= 0) ||
-      (file.kind == MediaKind::Audio && model.audio() &&
-       model.audio_token() >= 0))
+  if (takesMedia(model, file.kind))
     return {};
   return unsupported(
       "model '" + model.name()->str() + "' takes no " + mediaName(file.kind) +
       ", so '" + file.path +
       "' cannot be given to it (lapidary inspect shows what a bundle takes)");
-}
-
-GenerateInput PreparedPrompt::input() const {
-  GenerateInput input;
-  input.tokens = tokens;
-  for (const Item &item : items)
-    input.media.push_back({item.pixels, item.positions, item.frames, {}});
-  return input;
 }
 
 Result<Conversation> readConversation(const std::string &text,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "runtime/core/Bundle.h"
+#include "runtime/media/PreparedPrompt.h"
 #include "runtime/model/Generator.h"
 #include "runtime/model/Prompt.h"
 #include "runtime/model/Tokenizer.h"
@@ -39,21 +40,6 @@ Status checkModality(const schema::Model &model, const MediaFile &file);
 /// The kinds of the media parts of messages that have been checked, in order.
 std::vector<MediaKind>
 conversationMedia(const nlohmann::ordered_json &messages);
-
-/// What the runtime is given, and the memory behind it.
-struct PreparedPrompt {
-  /// One image, sound or frame of a video.
-  struct Item {
-    std::vector<float> pixels;
-    std::vector<int32_t> positions;
-    std::vector<float> frames;
-  };
-  std::vector<int32_t> tokens;
-  std::vector<Item> items;
-
-  /// Points into this object.
-  GenerateInput input() const;
-};
 
 /// A chat of one turn: the media, then the text.
 nlohmann::ordered_json makeMessages(const std::string &system,

@@ -18,9 +18,9 @@ bool MemoryBudget::Lease::take(size_t bytes) {
 
 namespace {
 
-size_t bytesOf(const PreparedPrompt &prompt) {
+size_t bytesOf(const ServedPrompt &prompt) {
   size_t bytes = prompt.tokens.size() * sizeof(int32_t);
-  for (const PreparedPrompt::Item &item : prompt.items)
+  for (const ServedPrompt::Item &item : prompt.items)
     bytes += (item.pixels.size() + item.frames.size()) * sizeof(float);
   return bytes;
 }
@@ -60,7 +60,7 @@ Exchange::create(const ServedModel &model, EngineLoop &loop,
                  const ChatRequest &request, const RequestLimits &limits,
                  double maxSeconds, std::shared_ptr<MemoryBudget::Lease> lease,
                  Problems &problems) {
-  std::optional<std::vector<PreparedPrompt>> prompts =
+  std::optional<std::vector<ServedPrompt>> prompts =
       model.prepare(request, problems);
   if (!prompts)
     return nullptr;
@@ -77,7 +77,7 @@ Exchange::create(const ServedModel &model, EngineLoop &loop,
       std::chrono::steady_clock::now() +
       std::chrono::milliseconds(static_cast<int64_t>(maxSeconds * 1000));
 
-  for (const PreparedPrompt &prompt : exchange->channel->prompts) {
+  for (const ServedPrompt &prompt : exchange->channel->prompts) {
     if (!exchange->channel->lease->take(bytesOf(prompt))) {
       problems.add({}, "the media of all requests at hand take too much memory",
                    429);

@@ -65,7 +65,7 @@ private:
     std::mutex mutex;
     std::condition_variable arrived;
     std::deque<Event> events;
-    std::vector<PreparedPrompt> prompts;
+    std::vector<ServedPrompt> prompts;
     std::shared_ptr<MemoryBudget::Lease> lease;
   };
 

@@ -41,13 +41,6 @@ private:
   int descriptor = -1;
 };
 
-PreparedPrompt::Item takeItem(ImagePatches &&patches) {
-  PreparedPrompt::Item item;
-  item.pixels = std::move(patches.pixels);
-  item.positions = std::move(patches.positions);
-  return item;
-}
-
 class Loader {
 public:
   Loader(const schema::Model &model, int64_t chunk, LoadedMedia &loaded)
@@ -88,28 +81,17 @@ private:
     const std::vector<uint8_t> fetched = LAPIDARY_TRY(bytesOf(medium));
     const Image image = LAPIDARY_TRY(decodeImage(
         medium.bytes.empty() ? fetched : medium.bytes, medium.place));
-    ImagePatches patches = LAPIDARY_TRY(preprocessImage(
-        image, model.vision()->patch_size(), LAPIDARY_TRY(budgetOf(medium))));
-    loaded.tokens.push_back({MediaKind::Image, patches.count(), {}});
-    loaded.items.push_back(takeItem(std::move(patches)));
-    return {};
+    return loaded.addImage(*model.vision(), image,
+                           LAPIDARY_TRY(budgetOf(medium)));
   }
 
   Status loadAudio(const MediaSource &medium) {
     const schema::Audio &audio = *model.audio();
-    const double longest = static_cast<double>(audio.max_tokens()) *
-                           audio.samples_per_token() / audio.rate();
     const std::vector<uint8_t> fetched = LAPIDARY_TRY(bytesOf(medium));
-    const std::vector<float> samples =
-        LAPIDARY_TRY(decodeAudio(medium.bytes.empty() ? fetched : medium.bytes,
-                                 medium.place, audio.rate(), longest));
-    AudioFrames frames = LAPIDARY_TRY(preprocessAudio(
-        samples, audio.samples_per_token(), audio.max_tokens()));
-    loaded.tokens.push_back({MediaKind::Audio, frames.count, {}});
-    PreparedPrompt::Item item;
-    item.frames = std::move(frames.samples);
-    loaded.items.push_back(std::move(item));
-    return {};
+    const std::vector<float> samples = LAPIDARY_TRY(
+        decodeAudio(medium.bytes.empty() ? fetched : medium.bytes, medium.place,
+                    audio.rate(), longestSound(audio)));
+    return loaded.addSound(audio, samples);
   }
 
   Result<Video> readClip(const MediaSource &medium) const {
@@ -146,17 +128,7 @@ private:
   }
 
   Status loadVideo(const MediaSource &medium) {
-    const schema::Vision &vision = *model.vision();
-    const Video video = LAPIDARY_TRY(readClip(medium));
-    MediaTokens tokens{MediaKind::Video, 0, {}};
-    for (size_t i = 0; i < video.frames.size(); ++i) {
-      ImagePatches patches = LAPIDARY_TRY(preprocessImage(
-          video.frames[i], vision.patch_size(), vision.video_soft_tokens()));
-      tokens.frames.push_back({video.seconds[i], patches.count()});
-      loaded.items.push_back(takeItem(std::move(patches)));
-    }
-    loaded.tokens.push_back(std::move(tokens));
-    return {};
+    return loaded.addVideo(*model.vision(), LAPIDARY_TRY(readClip(medium)));
   }
 
   static Result<std::vector<uint8_t>> bytesOf(const MediaSource &medium) {
@@ -170,19 +142,7 @@ private:
   LoadedMedia &loaded;
 };
 
-bool takesKind(const schema::Model &model, MediaKind kind) {
-  const bool sees = model.vision() != nullptr;
-  return (kind == MediaKind::Image && sees && model.image_token() >= 0) ||
-         (kind == MediaKind::Video && sees && model.video_token() >= 0) ||
-         (kind == MediaKind::Audio && model.audio() &&
-          model.audio_token() >= 0);
-}
-
 } // namespace
-
-bool ServedModel::takes(MediaKind kind) const {
-  return takesKind(model(), kind);
-}
 
 LoadedMedia loadMedia(const schema::Model &model,
                       const std::vector<MediaSource> &media, int64_t chunk,
@@ -193,7 +153,7 @@ LoadedMedia loadMedia(const schema::Model &model,
     const char *kind = medium.kind == MediaKind::Image   ? "images"
                        : medium.kind == MediaKind::Audio ? "sounds"
                                                          : "videos";
-    if (!takesKind(model, medium.kind)) {
+    if (!takesMedia(model, medium.kind)) {
       problems.add(medium.place,
                    concat("'", medium.place, "': this model takes no ", kind));
       break;

@@ -37,15 +37,6 @@ const char *fieldOfRules(const ChatRequest &request) {
 
 } // namespace
 
-GenerateInput PreparedPrompt::input() const {
-  GenerateInput input;
-  input.tokens = tokens;
-  for (const Item &item : items)
-    input.media.push_back({item.pixels, item.positions, item.frames, {}});
-  input.whole = true;
-  return input;
-}
-
 Result<std::unique_ptr<ServedModel>>
 ServedModel::create(std::shared_ptr<const Bundle> bundle, std::string alias) {
   Tokenizer table = LAPIDARY_TRY(
@@ -63,7 +54,7 @@ Result<std::string> ServedModel::render(const ChatRequest &request) const {
   return form.render(request.messages, request.templateOptions);
 }
 
-void ServedModel::checkLength(const PreparedPrompt &prompt,
+void ServedModel::checkLength(const ServedPrompt &prompt,
                               Problems &problems) const {
   if (prompt.tokens.empty())
     problems.add("prompt", "the prompt is empty");
@@ -74,12 +65,12 @@ void ServedModel::checkLength(const PreparedPrompt &prompt,
                           " positions and the answer needs one at least"));
 }
 
-std::optional<std::vector<PreparedPrompt>>
+std::optional<std::vector<ServedPrompt>>
 ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
-  std::vector<PreparedPrompt> prompts;
+  std::vector<ServedPrompt> prompts;
   if (request.api == Api::Completion) {
     for (const std::string &text : request.prompts) {
-      PreparedPrompt prompt;
+      ServedPrompt prompt;
       prompt.tokens.push_back(model().bos_token());
       const std::vector<int32_t> ids = tokens.encode(text);
       // A text that begins with the mark itself gets no second one.
@@ -89,12 +80,12 @@ ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
       prompts.push_back(std::move(prompt));
     }
     for (const std::vector<int32_t> &ids : request.promptIds) {
-      PreparedPrompt prompt;
+      ServedPrompt prompt;
       prompt.tokens = ids;
       prompts.push_back(std::move(prompt));
     }
     // Marks of media in a text have no media.
-    for (const PreparedPrompt &prompt : prompts)
+    for (const ServedPrompt &prompt : prompts)
       for (int32_t id : prompt.tokens)
         if (id >= 0 &&
             (id == model().image_token() || id == model().audio_token() ||
@@ -107,7 +98,7 @@ ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
       return std::nullopt;
     Result<std::string> text = render(request);
     if (text.ok()) {
-      PreparedPrompt prompt;
+      ServedPrompt prompt;
       prompt.startsInThought = endsInThought(*text);
       text = expandMedia(*text, media.tokens);
       if (text.ok()) {
@@ -119,16 +110,17 @@ ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
     if (!text.ok())
       problems.add("messages", text.status().message());
   }
-  for (const PreparedPrompt &prompt : prompts)
+  for (const ServedPrompt &prompt : prompts)
     checkLength(prompt, problems);
   if (!problems.ok())
     return std::nullopt;
   return prompts;
 }
 
-std::optional<GenerateOptions>
-ServedModel::options(const ChatRequest &request, const PreparedPrompt &prompt,
-                     const RequestLimits &limits, Problems &problems) const {
+std::optional<GenerateOptions> ServedModel::options(const ChatRequest &request,
+                                                    const ServedPrompt &prompt,
+                                                    const RequestLimits &limits,
+                                                    Problems &problems) const {
   GenerateOptions options;
   options.maxTokens = request.maxTokens;
   if (limits.maxTokens > 0 &&

@@ -6,6 +6,7 @@
 
 #include "runtime/chat/ChatTemplate.h"
 #include "runtime/core/Bundle.h"
+#include "runtime/media/PreparedPrompt.h"
 #include "tools/serve/ChatRequest.h"
 #include "tools/serve/EngineLoop.h"
 #include "tools/serve/Reply.h"
@@ -14,20 +15,9 @@
 
 namespace lapidary::serve {
 
-/// A prompt as the engine takes it, and the memory behind it.
-struct PreparedPrompt {
-  /// One image, sound or frame of a video.
-  struct Item {
-    std::vector<float> pixels;
-    std::vector<int32_t> positions;
-    std::vector<float> frames;
-  };
-  std::vector<int32_t> tokens;
-  std::vector<Item> items;
+/// A prompt of a request.
+struct ServedPrompt : PreparedPrompt {
   bool startsInThought = false;
-
-  /// Points into this object.
-  GenerateInput input() const;
 };
 
 /// Safe to use from several threads at once.
@@ -42,7 +32,6 @@ public:
   const schema::Model &model() const { return *file->program().model(); }
   const Tokenizer &tokenizer() const { return tokens; }
   const std::string &name() const { return shownName; }
-  bool takes(MediaKind kind) const;
 
   /// After the engine was made: what prompts must fit in.
   void setMemoryPlan(const MemoryPlan &plan) {
@@ -56,11 +45,11 @@ public:
   /// The prompt's text, media as placeholders; for Tokenizer::encodeProtected.
   Result<std::string> render(const ChatRequest &request) const;
   /// One for each prompt of the request. Errors are the client's.
-  std::optional<std::vector<PreparedPrompt>> prepare(const ChatRequest &request,
-                                                     Problems &problems) const;
+  std::optional<std::vector<ServedPrompt>> prepare(const ChatRequest &request,
+                                                   Problems &problems) const;
   /// Everything but the callbacks.
   std::optional<GenerateOptions> options(const ChatRequest &request,
-                                         const PreparedPrompt &prompt,
+                                         const ServedPrompt &prompt,
                                          const RequestLimits &limits,
                                          Problems &problems) const;
 
@@ -74,7 +63,7 @@ private:
               TokenTable bytes, ChatTemplate form)
       : file(std::move(bundle)), tokens(std::move(table)),
         tokenBytes(std::move(bytes)), form(std::move(form)) {}
-  void checkLength(const PreparedPrompt &prompt, Problems &problems) const;
+  void checkLength(const ServedPrompt &prompt, Problems &problems) const;
 
   std::shared_ptr<const Bundle> file;
   Tokenizer tokens;
@@ -87,11 +76,6 @@ private:
   int32_t draft = 0;
 };
 
-/// Media as they fill placeholders: the tokens each takes, and the items.
-struct LoadedMedia {
-  std::vector<MediaTokens> tokens;
-  std::vector<PreparedPrompt::Item> items;
-};
 /// Decodes media and cuts them; `chunk` bounds an image's soft tokens. What is
 /// wrong goes to `problems`, with the field's name.
 LoadedMedia loadMedia(const schema::Model &model,
