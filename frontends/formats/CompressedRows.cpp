@@ -35,10 +35,10 @@ private:
   Status wrong(const TensorInfo &tensor, int64_t row, int64_t column,
                const std::string &expected, const std::string &found) const {
     return invalidData(
-        checkpoint.folder() + "/" + checkpoint.fileOf(tensor) + ": tensor " +
-        quoteName(tensor.name) + ": expected " + expected + ", found " + found +
-        " for row " + std::to_string(first + row) + " in column " +
-        std::to_string(column) + ": the checkpoint is damaged, fetch it again");
+        checkpoint.pathOf(tensor) + ": tensor " + quoteName(tensor.name) +
+        ": expected " + expected + ", found " + found + " for row " +
+        std::to_string(first + row) + " in column " + std::to_string(column) +
+        ": the checkpoint is damaged, fetch it again");
   }
 
   const Checkpoint &checkpoint;

@@ -102,8 +102,7 @@ private:
                        describeTensor(tensor));
   }
   std::string where(const TensorInfo &tensor) const {
-    return checkpoint.folder() + "/" + checkpoint.fileOf(tensor) + ": tensor " +
-           quoteName(tensor.name);
+    return checkpoint.pathOf(tensor) + ": tensor " + quoteName(tensor.name);
   }
 
   const QuantizationConfig &config;

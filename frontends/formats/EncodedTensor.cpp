@@ -37,8 +37,7 @@ static Status checkScales(const Checkpoint &checkpoint,
                           int64_t number, const EncodedRow &row) {
   auto wrong = [&](const std::string &found) {
     return invalidData(
-        checkpoint.folder() + "/" + checkpoint.fileOf(tensor) + ": tensor " +
-        quoteName(tensor.name) +
+        checkpoint.pathOf(tensor) + ": tensor " + quoteName(tensor.name) +
         ": expected scales that are finite times the largest code, found " +
         found + " in row " + std::to_string(number) +
         ": the checkpoint is damaged, fetch it again");

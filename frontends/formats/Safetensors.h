@@ -151,6 +151,12 @@ public:
   const std::string &fileOf(const TensorInfo &tensor) const {
     return names[tensor.file];
   }
+  /// The same for messages: where the user finds it.
+  std::string pathOf(const TensorInfo &tensor) const {
+    const std::string &name = names[tensor.file];
+    // Files of the folder have plain names, others have paths.
+    return name.find('/') == std::string::npos ? root + "/" + name : name;
+  }
   Status read(const TensorInfo &tensor, uint64_t byteOffset,
               std::span<uint8_t> out) const;
   /// Null for a folder.

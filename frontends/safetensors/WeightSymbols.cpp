@@ -48,10 +48,9 @@ FailureOr<WeightOp> WeightSymbols::get(ArrayRef<std::string> names,
                          : getElementType(context, tensor->type);
   if (!element || ArrayRef(tensor->shape) != shape)
     return emitError(location)
-           << checkpoint.folder() << "/" << checkpoint.fileOf(*tensor)
-           << ": tensor " << tensor->name << ": expected F32, F16 or BF16 "
-           << describeShape(shape) << ", found "
-           << lapidary::describeTensor(*tensor);
+           << checkpoint.pathOf(*tensor) << ": tensor " << tensor->name
+           << ": expected F32, F16 or BF16 " << describeShape(shape)
+           << ", found " << lapidary::describeTensor(*tensor);
   WeightOp &weight = made[tensor->name];
   if (weight)
     return weight;
@@ -96,8 +95,7 @@ LogicalResult WeightSymbols::checkAllUsed(Location location) const {
   }
   if (first)
     return emitError(location)
-           << checkpoint.folder() << "/" << checkpoint.fileOf(*first)
-           << ": tensor " << first->name
+           << checkpoint.pathOf(*first) << ": tensor " << first->name
            << ": expected no tensor that the configuration does not ask for, "
               "found "
            << lapidary::describeTensor(*first) << " (" << count

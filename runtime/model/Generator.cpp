@@ -41,7 +41,8 @@ Status decodeAnswer(Session &session, Answer &answer,
   Work work = session.lastWork();
   bool goesOn = LAPIDARY_TRY(speculation.begin(lane, work));
   while (goesOn) {
-    LAPIDARY_TRY(speculation.propose(lanes, session.memoryPlan().drafts));
+    LAPIDARY_TRY(speculation.propose(lanes, session.memoryPlan().drafts,
+                                     /*alone=*/true));
     work = lane.work();
     LAPIDARY_TRY(session.step(work, speculation));
     goesOn = LAPIDARY_TRY(speculation.accept(lane, work));

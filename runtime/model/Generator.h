@@ -66,8 +66,10 @@ struct GenerateOptions {
   /// Whether each token's own logprob is reported, even with no likeliest ones.
   bool chosenLogprobs = false;
   /// Tokens to guess ahead in each step, with the bundle's companion or, where
-  /// it has none, from the text so far: they change no choice, only how fast
-  /// it is made. At most SessionOptions::drafts; 0: none.
+  /// it has none, from the text so far: they change no odds, only how fast
+  /// choices are made. Sums of f32 may end otherwise in their last bit where
+  /// steps have several tokens: a sampled text may then, rarely, be another of
+  /// the same odds. At most SessionOptions::drafts; 0: none.
   int32_t draft = 0;
   /// Whether the text shows special tokens, the stop token included. They are
   /// text like any other then.

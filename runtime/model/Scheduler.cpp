@@ -67,6 +67,7 @@ Status Scheduler::prepare(Slot &slot) {
 void Scheduler::begin(std::unique_ptr<Request> request) {
   Slot &slot = chooseSlot(request->input);
   slot.request = std::move(request);
+  slot.number = ++begun;
   if (Status status = prepare(slot); !status.ok())
     fail(slot, status);
 }
@@ -106,7 +107,8 @@ Status Scheduler::proposeDrafts() {
   int64_t room = engine.memoryPlan().chunk - static_cast<int64_t>(lanes.size());
   // A vision block that needs a whole step goes first now and then; answers
   // must not fill what is left then.
-  return engine.speculation().propose(lanes, reading ? room / 2 : room);
+  return engine.speculation().propose(lanes, reading ? room / 2 : room,
+                                      /*alone=*/!reading);
 }
 
 Status Scheduler::collectWork() {
@@ -115,11 +117,17 @@ Status Scheduler::collectWork() {
   workers.clear();
   int64_t room = engine.memoryPlan().chunk;
   bool starved = false;
+  // In the order they came: a long prompt is not to wait for all that follow.
+  std::vector<Slot *> order;
+  for (Slot &slot : slots)
+    if (slot.request)
+      order.push_back(&slot);
+  std::ranges::sort(order, {}, &Slot::number);
   for (bool prompts : {promptsFirst, !promptsFirst})
-    for (Slot &slot : slots) {
-      if (!slot.request || prompts == slot.feed->done())
+    for (Slot *slot : order) {
+      if (prompts == slot->feed->done())
         continue;
-      bool added = addWork(slot, room);
+      bool added = addWork(*slot, room);
       starved |= prompts && !added;
     }
   // Not twice in a row: answers go on too.
@@ -161,8 +169,9 @@ void Scheduler::finish(Slot &slot, const char *reason) {
 void Scheduler::fail(Slot &slot, const Status &status) {
   if (status.getCode() == StatusCode::Cancelled && slot.answer)
     return finish(slot, "cancelled");
-  // What made the error may be in the caches.
-  slot.sequence->reset();
+  // What made the error may be in the caches, once something went there.
+  if (slot.feed)
+    slot.sequence->reset();
   std::unique_ptr<Request> request = std::move(slot.request);
   slot.answer.reset();
   slot.feed.reset();

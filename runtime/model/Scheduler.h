@@ -54,6 +54,8 @@ private:
     /// What it decodes next, once the prompt is read.
     Lane lane;
     double started = 0;
+    /// Of the request among all that were begun.
+    uint64_t number = 0;
   };
 
   Scheduler(Engine &engine, const Tokenizer &tokenizer)
@@ -73,6 +75,7 @@ private:
   Timer clock;
   std::vector<Slot> slots;
   std::deque<std::unique_ptr<Request>> waiting;
+  uint64_t begun = 0;
   std::vector<Work> works;
   /// The slot of each work.
   std::vector<Slot *> workers;

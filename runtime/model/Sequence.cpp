@@ -101,7 +101,9 @@ int64_t Sequence::goBack(int64_t position) {
   }
   past.cut(position);
   engine.snapshots.drop(*this, position);
-  std::erase_if(marks, [&](int64_t mark) { return mark > position; });
+  // What was worth going back to is as near as it can be now.
+  if (std::erase_if(marks, [&](int64_t mark) { return mark > position; }) > 0)
+    mark(position);
   return position;
 }
 

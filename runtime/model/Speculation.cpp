@@ -157,25 +157,43 @@ void Speculation::maximizeRate(std::span<Lane *const> lanes,
 
 void Speculation::chooseWidths(std::span<Lane *const> lanes,
                                std::span<const int64_t> limits, int64_t room,
-                               std::vector<int64_t> &widths) {
+                               bool alone, std::vector<int64_t> &widths) {
+  widths.assign(lanes.size(), 0);
+  std::vector<Lane *> open;
+  std::vector<int64_t> openLimits, openWidths;
+  for (size_t lane = 0; lane < lanes.size(); ++lane) {
+    if (lanes[lane]->draft == draftAuto) {
+      open.push_back(lanes[lane]);
+      openLimits.push_back(limits[lane]);
+      continue;
+    }
+    // Who asks for a number gets it.
+    widths[lane] = std::min(limits[lane], room);
+    room -= widths[lane];
+  }
+  if (open.empty())
+    return;
+  chooseBest(open, openLimits, room, alone && open.size() == lanes.size(),
+             openWidths);
+  for (size_t lane = 0, next = 0; lane < lanes.size(); ++lane)
+    if (lanes[lane]->draft == draftAuto)
+      widths[lane] = openWidths[next++];
+}
+
+void Speculation::chooseBest(std::span<Lane *const> lanes,
+                             std::span<const int64_t> limits, int64_t room,
+                             bool alone, std::vector<int64_t> &widths) {
   const auto count = static_cast<int64_t>(lanes.size());
   widths.assign(lanes.size(), 0);
-  bool chooses = std::ranges::all_of(
-      lanes, [](const Lane *lane) { return lane->draft == draftAuto; });
-  if (!chooses) {
-    // Who asks for a number gets it.
-    for (size_t lane = 0; lane < lanes.size(); ++lane) {
-      widths[lane] = std::min(limits[lane], room);
-      room -= widths[lane];
+  // Steps find out what steps of some sizes take, as long as there is a chance
+  // that it matters.
+  for (int64_t size : {int64_t(1), int64_t(2), int64_t(4), int64_t(8)}) {
+    if (costs.knows(count * size)) {
+      explored.erase(count * size);
+      continue;
     }
-    return;
-  }
-  // The first steps find out what steps of some sizes take, as long as there is
-  // a chance that it matters.
-  for (int64_t size : {int64_t(1), int64_t(2), int64_t(4), int64_t(8)})
     if (int64_t each = size - 1;
-        !costs.knows(count * size) &&
-        (size == 1 || acceptance.rate(0, nullptr) > hopeless) &&
+        alone && (size == 1 || acceptance.rate(0, nullptr) > hopeless) &&
         count * each <= room &&
         std::ranges::all_of(limits,
                             [&](int64_t most) { return most >= each; }) &&
@@ -183,6 +201,7 @@ void Speculation::chooseWidths(std::span<Lane *const> lanes,
       std::ranges::fill(widths, each);
       return;
     }
+  }
   if (!drafter->isFree() && !draftsMeasured) {
     for (size_t lane = 0; lane < lanes.size() && room > 0; ++lane, --room)
       widths[lane] = std::min<int64_t>(limits[lane], 1);
@@ -248,7 +267,8 @@ Status Speculation::draft(std::span<Lane *const> lanes,
   return {};
 }
 
-Status Speculation::propose(std::span<Lane *const> lanes, int64_t room) {
+Status Speculation::propose(std::span<Lane *const> lanes, int64_t room,
+                            bool alone) {
   try {
     std::vector<Lane *> drafting;
     std::vector<int64_t> limits, widths;
@@ -262,7 +282,7 @@ Status Speculation::propose(std::span<Lane *const> lanes, int64_t room) {
     if (drafting.empty())
       return {};
     if (!drafter->isFree()) {
-      chooseWidths(drafting, limits, room, widths);
+      chooseWidths(drafting, limits, room, alone, widths);
       return draft(drafting, widths);
     }
     // Guesses that cost nothing are made first: there may be none.
@@ -276,7 +296,7 @@ Status Speculation::propose(std::span<Lane *const> lanes, int64_t room) {
       }
     if (guessed.empty())
       return {};
-    chooseWidths(guessed, found, room, widths);
+    chooseWidths(guessed, found, room, alone, widths);
     for (size_t index = 0; index < guessed.size(); ++index)
       guessed[index]->tokens.resize(static_cast<size_t>(widths[index]) + 1);
   } catch (const std::bad_alloc &) {

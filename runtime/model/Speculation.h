@@ -45,8 +45,9 @@ public:
   /// ended already.
   Result<bool> begin(Lane &lane, const Work &work);
   /// Puts drafts behind the tokens of lanes that are to be in one step, which
-  /// has room for `room` more tokens than one a lane.
-  Status propose(std::span<Lane *const> lanes, int64_t room);
+  /// has room for `room` more tokens than one a lane. `alone`: the step has
+  /// nothing else, so that its time says what steps of its size take.
+  Status propose(std::span<Lane *const> lanes, int64_t room, bool alone);
   /// Engine::step, timed.
   Status step(std::span<Work> works);
   /// Chooses from a step's logits, as long as the drafts are what is chosen.
@@ -55,8 +56,11 @@ public:
 
 private:
   void chooseWidths(std::span<Lane *const> lanes,
-                    std::span<const int64_t> limits, int64_t room,
+                    std::span<const int64_t> limits, int64_t room, bool alone,
                     std::vector<int64_t> &widths);
+  /// Of lanes that leave it to us how many.
+  void chooseBest(std::span<Lane *const> lanes, std::span<const int64_t> limits,
+                  int64_t room, bool alone, std::vector<int64_t> &widths);
   void maximizeRate(std::span<Lane *const> lanes,
                     std::span<const int64_t> limits, int64_t room,
                     std::vector<int64_t> &widths);
@@ -67,7 +71,7 @@ private:
   Engine &engine;
   std::unique_ptr<Drafter> drafter;
   StepCosts costs;
-  /// How often steps of so many tokens were tried to be measured.
+  /// How often steps of so many tokens that are not known were tried.
   std::map<int64_t, int32_t> explored;
   /// Seconds of one token of all drafts of a step.
   double draftSeconds = 0;

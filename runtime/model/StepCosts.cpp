@@ -14,6 +14,9 @@ constexpr double decay = 0.9, priorTrials = 3;
 constexpr double firstRate = 0.6;
 /// A size is known after so many measurements.
 constexpr int32_t enoughSamples = 2;
+/// Steps after which a size is to be measured anew: contexts have grown or are
+/// others, and machines are busier or less.
+constexpr int64_t memory = 1024;
 
 } // namespace
 
@@ -21,6 +24,10 @@ void StepCosts::add(int64_t tokens, double seconds) {
   if (tokens < 1 || tokens > most)
     return;
   Entry &entry = entries[static_cast<size_t>(tokens)];
+  ++steps;
+  if (!isKnown(entry) && entry.samples >= enoughSamples)
+    entry.samples = 0;
+  entry.last = steps;
   if (entry.samples < enoughSamples) {
     // Whatever disturbs a step makes it slower.
     entry.seconds =
@@ -33,10 +40,14 @@ void StepCosts::add(int64_t tokens, double seconds) {
       share * (std::min(seconds, outlier * entry.seconds) - entry.seconds);
 }
 
+bool StepCosts::isKnown(const Entry &entry) const {
+  return entry.samples >= enoughSamples && steps - entry.last <= memory;
+}
+
 bool StepCosts::knows(int64_t tokens) const {
   for (int64_t near = tokens - tokens / 4; near <= tokens + tokens / 4; ++near)
     if (near >= 1 && near <= most &&
-        entries[static_cast<size_t>(near)].samples >= enoughSamples)
+        isKnown(entries[static_cast<size_t>(near)]))
       return true;
   return false;
 }

@@ -11,7 +11,7 @@ class StepCosts {
 public:
   /// A step of so many tokens took so long.
   void add(int64_t tokens, double seconds);
-  /// Whether steps of about so many tokens were measured.
+  /// Whether steps of about so many tokens were measured, not too long ago.
   bool knows(int64_t tokens) const;
   /// Between measured sizes by a line, beyond them by the last slope; 0 where
   /// nothing was measured.
@@ -21,7 +21,12 @@ private:
   struct Entry {
     double seconds = 0;
     int32_t samples = 0;
+    /// Of `steps`, the last that was one of this size.
+    int64_t last = 0;
   };
+  bool isKnown(const Entry &entry) const;
+  /// Measured so far.
+  int64_t steps = 0;
   /// By tokens; larger steps are mostly prompts.
   static constexpr int64_t most = 256;
   std::array<Entry, most + 1> entries;

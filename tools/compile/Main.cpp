@@ -68,7 +68,8 @@ int main(int argc, char **argv) {
       "The instruction sets to compile code for, with commas between, or "
       "native, the best that this machine has (default: all of the target's: " +
       variants +
-      "); with --emit, whose code is shown (default: avx512, or dotprod)";
+      "); with --emit, one name: whose code is shown (default: avx512, or "
+      "dotprod)";
   cl::opt<std::string> variant("variant", cl::value_desc("NAME,..."),
                                cl::cat(category), cl::desc(variantHelp));
   registerAsmPrinterCLOptions();
@@ -114,6 +115,10 @@ int main(int argc, char **argv) {
   if (variant.getNumOccurrences() && options.emit && !showsCode)
     return tool.failUsage("--variant is for a bundle, --emit=llvm and "
                           "--emit=asm; no other stage depends on it");
+  if (variant.getNumOccurrences() && variant.empty())
+    return tool.failUsage("--variant needs a name");
+  if (assistant.getNumOccurrences() && assistant.empty())
+    return tool.failUsage("--assistant needs a folder");
   auto architectures = cpu::parseTarget(target);
   if (showsCode && !variant.getNumOccurrences())
     variant =

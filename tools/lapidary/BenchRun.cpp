@@ -229,7 +229,8 @@ Status Measurement::runDrafting() {
       answer = LAPIDARY_TRY(Answer::create(model, *tokenizer, with));
       lane.answer = answer.get();
     }
-    LAPIDARY_TRY(speculation.propose(lanes, session.memoryPlan().drafts));
+    LAPIDARY_TRY(speculation.propose(lanes, session.memoryPlan().drafts,
+                                     /*alone=*/true));
     Work work = lane.work();
     LAPIDARY_TRY(session.step(work, speculation));
     const bool fresh = answer->result().ids.empty();

@@ -316,9 +316,10 @@ void addDraftOption(CLI::App &command, std::string &draft,
                     const std::string &help) {
   const char *usual =
       "Guess N tokens ahead in each step, with the companion that the bundle "
-      "has or else from the text so far: no choice changes, only how fast it "
-      "is made. auto guesses as many as are worth it, and none where that is "
-      "fastest; off never does. auto unless given, off for bundles without a "
+      "has or else from the text so far: what is chosen has the same odds, "
+      "only sooner. auto guesses as many as are worth it, and none where "
+      "that is fastest; off never does. auto unless given, off for bundles "
+      "without a "
       "companion";
   command.add_option("--draft", draft, help.empty() ? usual : help)
       ->type_name("N|auto|off")
