@@ -49,6 +49,22 @@ TEST(StepCosts, FollowsTheMachineButNotASingleStep) {
   EXPECT_GE(costs.seconds(4), costs.seconds(2));
 }
 
+TEST(StepCosts, SizesThatAreNotMeasuredAnyMoreAreUnknownAgain) {
+  StepCosts costs;
+  for (int step = 0; step < 2; ++step)
+    costs.add(8, 100);
+  EXPECT_TRUE(costs.knows(8));
+  for (int step = 0; step < 2000; ++step)
+    costs.add(1, 1);
+  EXPECT_TRUE(costs.knows(1));
+  EXPECT_FALSE(costs.knows(8));
+  // What is measured then counts alone.
+  for (int step = 0; step < 2; ++step)
+    costs.add(8, 2);
+  EXPECT_TRUE(costs.knows(8));
+  EXPECT_DOUBLE_EQ(costs.seconds(8), 2);
+}
+
 TEST(Acceptance, LearnsByDepthAndFallsBackToThePrior) {
   Acceptance all, own;
   EXPECT_DOUBLE_EQ(own.rate(0, nullptr), own.rate(5, nullptr));
