@@ -95,6 +95,8 @@ class Open(ServerTest):
                      + b"Content-Length: %d\r\n\r\n" % len(inner) + inner)
         self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
         self.assertIn(b"Connection: close", answer)
+        answer = raw(self.server, b"{\"model\": 1}\r\n\r\n" + inner)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
 
     def testBrokenHttp(self):
         for data in (b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\x16\x03\x01\x00\xff" * 20 + b"\r\n\r\n",

@@ -60,7 +60,7 @@ bool HttpConnection::waitForRequest() {
       break;
   }
   deadline = Clock::now() + std::chrono::seconds(limits.requestSeconds);
-  bodyRead = false;
+  headRead = bodyRead = false;
   return !stopping && Clock::now() < end;
 }
 

@@ -33,6 +33,9 @@ public:
   bool waitForRequest();
   /// Whether the client has gone, or closed its side.
   bool gone() const;
+  /// The request's head was understood.
+  void setHeadRead() { headRead = true; }
+  bool isHeadRead() const { return headRead; }
   /// All of the request was read. A connection where some was not must end, for
   /// what follows is no request.
   void setBodyRead() { bodyRead = true; }
@@ -63,7 +66,7 @@ private:
   const ConnectionLimits &limits;
   const std::atomic<bool> &stopping;
   Clock::time_point deadline;
-  bool closing = false, bodyRead = false;
+  bool closing = false, headRead = false, bodyRead = false;
   /// Read and not yet asked for: lines are read byte by byte.
   std::string buffer;
   size_t taken = 0;

@@ -59,7 +59,8 @@ bool hasBody(const httplib::Request &request) {
 /// Ends the connection after this reply if some of the request is not read.
 void closeUnread(const httplib::Request &request, httplib::Response &response) {
   HttpConnection *connection = HttpConnection::current();
-  if (!hasBody(request) || connection->isBodyRead())
+  if (connection->isHeadRead() &&
+      (!hasBody(request) || connection->isBodyRead()))
     return;
   connection->closeAfterwards();
   response.headers.erase("Keep-Alive");
@@ -138,6 +139,7 @@ void Server::stop() { http.stopServing(); }
 
 bool Server::checkRequest(const httplib::Request &request,
                           httplib::Response &response) {
+  HttpConnection::current()->setHeadRead();
   const std::string origin = request.get_header_value("Origin");
   if (const std::string allowed = allowedOrigin(options.access, origin);
       !allowed.empty()) {
