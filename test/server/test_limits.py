@@ -43,6 +43,11 @@ class Access(ServerTest):
         ours = {"Origin": "https://page.example", "x-api-key": "first"}
         status, headers, _ = self.server.request("OPTIONS", "/v1/chat/completions", headers=ours)
         self.assertEqual((status, headers["Access-Control-Allow-Origin"]), (204, "https://page.example"))
+        self.assertIn("x-api-key", headers["Access-Control-Allow-Headers"])
+        asked = "content-type, x-stainless-os"
+        headers = self.server.request("OPTIONS", "/v1/chat/completions",
+                                      headers={**ours, "Access-Control-Request-Headers": asked})[1]
+        self.assertEqual(headers["Access-Control-Allow-Headers"], asked)
         self.assertEqual(self.server.request("GET", "/v1/models", headers=ours)[1]["Access-Control-Allow-Origin"],
                          "https://page.example")
         status, headers, _ = self.server.request("GET", "/v1/models", headers={**ours, "Origin": "https://evil.example"})
@@ -79,6 +84,20 @@ class Open(ServerTest):
                                             headers={"Content-Type": "multipart/form-data; boundary=x"})
         self.assertEqual(status, 415)
 
+    def testBodiesThatNobodyReads(self):
+        for method, status in (("POST", b" 411 "), ("PUT", b" 411 "), ("DELETE", b" 404 ")):
+            answer = raw(self.server, method.encode() + b" /tokenize HTTP/1.1\r\nHost: localhost\r\n"
+                         b"Connection: close\r\n\r\n")
+            self.assertIn(status, answer.split(b"\r\n")[0])
+        # What follows a body is the next request; the body itself is none.
+        inner = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        answer = raw(self.server, b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"
+                     + b"Content-Length: %d\r\n\r\n" % len(inner) + inner)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
+        self.assertIn(b"Connection: close", answer)
+        answer = raw(self.server, b"{\"model\": 1}\r\n\r\n" + inner)
+        self.assertEqual(answer.count(b"HTTP/1.1 "), 1)
+
     def testBrokenHttp(self):
         for data in (b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\x16\x03\x01\x00\xff" * 20 + b"\r\n\r\n",
                      b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\nConnection: close\r\n\r\n",
@@ -108,6 +127,25 @@ class Open(ServerTest):
             self.assertEqual(status, 400)
             self.assertIn("private", reply["error"]["message"])
             self.assertRaises(TimeoutError, other.accept)
+
+    def testManyMediaAreRefusedBeforeTheyTakeMemory(self):
+        import struct
+        import zlib
+
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        image = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, 0))
+                 + chunk(b"IDAT", zlib.compress(bytes(17 * 16))) + chunk(b"IEND", b""))
+        data = base64.b64encode(image).decode()
+        part = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + data, "detail": "high"}}
+        block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+        self.server.request("GET", "/health")
+        before = self.server.memory()
+        for path, content in (("/v1/chat/completions", part), ("/v1/messages/count_tokens", block)):
+            status, _, reply = self.server.post(path, {"messages": [{"role": "user", "content": [content] * 128}]})
+            self.assertEqual(status, 400)
+            self.assertIn("context", reply["error"]["message"])
+        self.assertLess(self.server.memory() - before, 200 << 20)
 
     def testLongSoundsAreRefused(self):
         import io
@@ -169,9 +207,10 @@ class Queue(unittest.TestCase):
                 if status == 429:
                     self.assertGreaterEqual(int(headers["Retry-After"]), 1)
                     self.assertEqual(reply["error"]["type"], "rate_limit_error")
-            # A client that asks for more than will ever fit is told so too.
-            self.assertEqual(server.post("/v1/chat/completions", {**LONG, "n": 3})[0], 429)
-            self.assertEqual(server.metric("lapidary:requests_refused_total"), statuses.count(429) + 1)
+            self.assertEqual(server.metric("lapidary:requests_refused_total"), statuses.count(429))
+            # What will never fit is not to be tried again.
+            status, _, reply = server.post("/v1/chat/completions", {**LONG, "n": 3})
+            self.assertEqual((status, reply["error"]["param"]), (400, "n"))
         finally:
             self.assertEqual(server.stop(), 0)
 
@@ -204,6 +243,23 @@ class Queue(unittest.TestCase):
         self.assertEqual(replies[0][0], 200)
         self.assertEqual(replies[0][2]["usage"]["completion_tokens"], 800)
         self.assertEqual(server.process.wait(20), 0)
+
+    def testStopsWhenever(self):
+        """While it loads, and while half a request has come."""
+        for delay in (0.05, 0.1, 0.2):
+            process = subprocess.Popen([BUILD / "bin/lapidary", "serve", BUNDLE, "--port", "0"],
+                                       stderr=subprocess.DEVNULL)
+            time.sleep(delay)
+            process.send_signal(signal.SIGTERM)
+            # Before anything is set up, the signal itself ends the process.
+            self.assertIn(process.wait(20), (0, 130, -signal.SIGTERM))
+        server = Server()
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
+            time.sleep(0.3)
+            start = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            self.assertLess(time.monotonic() - start, 5)
 
     def testStopsInTime(self):
         server = Server("--stop-timeout", "0.2")

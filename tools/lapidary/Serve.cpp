@@ -120,8 +120,13 @@ Result<int> runServe(ServeOptions &options) {
   const std::unique_ptr<serve::EngineLoop> loop =
       LAPIDARY_TRY(serve::EngineLoop::create(bundle, model->tokenizer(),
                                              session, chosen.queue));
+  if (interrupted)
+    return static_cast<int>(Interrupted);
   LAPIDARY_TRY(verifyWeights(*bundle));
+  if (interrupted)
+    return static_cast<int>(Interrupted);
   model->setMemoryPlan(loop->memoryPlan());
+  model->setImageTokens(options.imageTokens);
   std::fprintf(
       stderr,
       "lapidary: '%s' with a context of %lld for each of %d answers at once\n"
@@ -129,7 +134,11 @@ Result<int> runServe(ServeOptions &options) {
       model->name().c_str(), static_cast<long long>(model->contextSize()),
       options.parallel, chosen.host.c_str(), server->port());
 
-  std::thread serving([&] { server->serve(*model, *loop); });
+  std::atomic<bool> ended = false;
+  std::thread serving([&] {
+    server->serve(*model, *loop);
+    ended = true;
+  });
   while (!interrupted)
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   if (loop->processing() + loop->waiting() > 0)
@@ -138,7 +147,11 @@ Result<int> runServe(ServeOptions &options) {
                  "ends them now\n",
                  loop->processing() + loop->waiting(), options.stopSeconds);
   loop->drain(options.stopSeconds);
-  server->stop();
+  // The listener may not have begun yet.
+  while (!ended) {
+    server->stop();
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   serving.join();
   return static_cast<int>(Success);
 }

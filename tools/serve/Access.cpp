@@ -63,7 +63,11 @@ std::optional<ApiError> checkAccess(const AccessRules &rules,
   if (open)
     return std::nullopt;
   std::string key = headers.apiKey;
-  if (headers.authorization.starts_with("Bearer "))
+  // The word may be written in any case.
+  if (headers.authorization.size() >= 7 &&
+      std::ranges::equal(
+          headers.authorization.substr(0, 7), std::string_view("bearer "), {},
+          [](unsigned char c) { return static_cast<char>(std::tolower(c)); }))
     key = headers.authorization.substr(7);
   if (std::ranges::any_of(rules.keys, [&](const std::string &known) {
         return equalKeys(key, known);

@@ -70,7 +70,15 @@ struct ChatRequest {
   bool ignoreEnd = false;
   bool thinking = false;
   ChatRules rules;
+  /// What an answer of /v1/responses repeats as it came.
+  Json echoed = Json::object();
 };
+
+/// Whether rules bind an answer's form, thoughts aside.
+inline bool isShaped(const ChatRules &rules) {
+  return rules.schema || rules.jsonObject || !rules.grammar.empty() ||
+         rules.toolChoice != ChatRules::ToolChoice::None;
+}
 
 /// What requests are held against.
 struct RequestLimits {
@@ -82,7 +90,7 @@ struct RequestLimits {
   /// Tokens of one answer; 0: until the context is full.
   int64_t maxTokens = 0;
   int32_t vocabulary = 1 << 20;
-  /// Hosts that media may be fetched from.
+  /// Hosts that media may be fetched from, in any case.
   std::vector<std::string> mediaHosts;
 };
 

@@ -30,10 +30,13 @@ EngineLoop::~EngineLoop() {
     thread.join();
 }
 
+size_t EngineLoop::capacity() const {
+  return static_cast<size_t>(engine->memoryPlan().sequences) + mostWaiting;
+}
+
 bool EngineLoop::hasRoom(size_t count) const {
   const std::lock_guard lock(mutex);
-  const auto slots = static_cast<size_t>(engine->memoryPlan().sequences);
-  return active + queue.size() + count <= slots + mostWaiting;
+  return active + queue.size() + count <= capacity();
 }
 
 size_t EngineLoop::waiting() const {
@@ -53,8 +56,7 @@ EngineLoop::submit(const std::vector<std::shared_ptr<Task>> &tasks) {
     const std::lock_guard lock(mutex);
     if (draining)
       return Submitted::Stopping;
-    const auto slots = static_cast<size_t>(engine->memoryPlan().sequences);
-    if (active + queue.size() + tasks.size() > slots + mostWaiting)
+    if (active + queue.size() + tasks.size() > capacity())
       return Submitted::Full;
     queue.insert(queue.end(), tasks.begin(), tasks.end());
   }

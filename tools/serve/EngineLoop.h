@@ -34,6 +34,8 @@ public:
   enum class Submitted : uint8_t { Yes, Full, Stopping };
   /// All of them or none.
   Submitted submit(const std::vector<std::shared_ptr<Task>> &tasks);
+  /// Answers at once, those that wait included.
+  size_t capacity() const;
   /// Whether that many more would be taken.
   bool hasRoom(size_t count) const;
   /// The task ends soon, with what it has.

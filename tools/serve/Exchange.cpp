@@ -18,12 +18,8 @@ bool MemoryBudget::Lease::take(size_t bytes) {
 
 namespace {
 
-size_t bytesOf(const ServedPrompt &prompt) {
-  size_t bytes = prompt.tokens.size() * sizeof(int32_t);
-  for (const ServedPrompt::Item &item : prompt.items)
-    bytes += (item.pixels.size() + item.frames.size()) * sizeof(float);
-  return bytes;
-}
+/// Bytes of a stream that are joined before some are sent.
+constexpr size_t mostJoined = size_t(64) << 10;
 
 /// What /v1/responses repeats of a request, and its defaults.
 Json echoOf(const ChatRequest &request) {
@@ -37,20 +33,20 @@ Json echoOf(const ChatRequest &request) {
   auto number = [](const std::optional<double> &value) {
     return value ? Json(*value) : Json();
   };
-  const ChatRules::ToolChoice choice = request.rules.toolChoice;
-  return {{"instructions", nullptr},
-          {"max_output_tokens",
-           request.maxTokens > 0 ? Json(request.maxTokens) : Json()},
-          {"metadata", Json::object()},
-          {"parallel_tool_calls", request.rules.parallelCalls},
-          {"previous_response_id", nullptr},
-          {"temperature", number(request.sampling.temperature)},
-          {"top_p", number(request.sampling.topP)},
-          {"tools", std::move(tools)},
-          {"tool_choice",
-           choice == ChatRules::ToolChoice::Required ? "required" : "auto"},
-          {"store", false},
-          {"truncation", "disabled"}};
+  Json echo = {{"instructions", nullptr},
+               {"max_output_tokens",
+                request.maxTokens > 0 ? Json(request.maxTokens) : Json()},
+               {"metadata", Json::object()},
+               {"parallel_tool_calls", request.rules.parallelCalls},
+               {"previous_response_id", nullptr},
+               {"temperature", number(request.sampling.temperature)},
+               {"top_p", number(request.sampling.topP)},
+               {"tools", std::move(tools)},
+               {"tool_choice", "auto"},
+               {"store", false},
+               {"truncation", "disabled"}};
+  echo.update(request.echoed);
+  return echo;
 }
 
 } // namespace
@@ -60,8 +56,21 @@ Exchange::create(const ServedModel &model, EngineLoop &loop,
                  const ChatRequest &request, const RequestLimits &limits,
                  double maxSeconds, std::shared_ptr<MemoryBudget::Lease> lease,
                  Problems &problems) {
-  std::optional<std::vector<ServedPrompt>> prompts =
-      model.prepare(request, problems);
+  // What a prompt's media take counts too.
+  const auto started = std::chrono::steady_clock::now();
+  const size_t wanted =
+      std::max<size_t>(request.prompts.size() + request.promptIds.size(), 1) *
+      static_cast<size_t>(request.choices);
+  if (wanted > loop.capacity()) {
+    problems.add(request.choices > 1 ? "n" : "prompt",
+                 concat("'n' times the prompts are ", wanted,
+                        " answers, but this server takes ", loop.capacity(),
+                        " at most (--parallel and --max-queue)"));
+    return nullptr;
+  }
+  std::optional<std::vector<ServedPrompt>> prompts = model.prepare(
+      request, limits, [&](size_t bytes) { return lease->take(bytes); },
+      problems);
   if (!prompts)
     return nullptr;
   std::shared_ptr<Exchange> exchange(new Exchange(model, loop));
@@ -73,16 +82,10 @@ Exchange::create(const ServedModel &model, EngineLoop &loop,
   exchange->channel->lease = std::move(lease);
   if (request.maxSeconds > 0 && request.maxSeconds < maxSeconds)
     maxSeconds = request.maxSeconds;
-  exchange->deadline =
-      std::chrono::steady_clock::now() +
-      std::chrono::milliseconds(static_cast<int64_t>(maxSeconds * 1000));
+  exchange->deadline = started + std::chrono::milliseconds(
+                                     static_cast<int64_t>(maxSeconds * 1000));
 
   for (const ServedPrompt &prompt : exchange->channel->prompts) {
-    if (!exchange->channel->lease->take(bytesOf(prompt))) {
-      problems.add({}, "the media of all requests at hand take too much memory",
-                   429);
-      return nullptr;
-    }
     std::optional<GenerateOptions> options =
         model.options(request, prompt, limits, problems);
     if (!options)
@@ -239,9 +242,10 @@ std::string Exchange::next(bool &done) {
     text = writer->begin(promptTokens);
   // What begins a stream does not wait for the first token.
   if (std::exchange(begun, true) || text.empty()) {
-    std::deque<Event> events = takeEvents();
-    for (Event &event : events)
-      text += takeEvent(event);
+    if (pending.empty())
+      pending = takeEvents();
+    for (; !pending.empty() && text.size() < mostJoined; pending.pop_front())
+      text += takeEvent(pending.front());
   }
   done = open == 0;
   if (done)

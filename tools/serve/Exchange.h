@@ -88,6 +88,8 @@ private:
   std::vector<std::unique_ptr<AnswerParser>> parsers;
   std::vector<GatheredAnswer> gathered;
   size_t open = 0;
+  /// Taken from the channel, not yet in the stream.
+  std::deque<Event> pending;
   int64_t promptTokens = 0;
   std::optional<ApiError> failure;
   bool begun = false;

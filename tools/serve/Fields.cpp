@@ -12,21 +12,28 @@ namespace lapidary::serve {
 namespace {
 
 /// What is wrong with a text's shape; empty where nothing is. Strings are
-/// skipped; whether all of it is JSON is the parser's to say.
-std::string checkShape(std::string_view text) {
+/// skipped; whether all of it is JSON is the parser's to say. `values`: how
+/// many there are at most.
+std::string checkShape(std::string_view text, size_t &values) {
   std::vector<size_t> members;
   bool quoted = false;
+  size_t comparisons = 0, begin = 0, end = 0;
+  values = 1;
   for (size_t at = 0; at < text.size(); ++at) {
     const char c = text[at];
     if (quoted) {
       if (c == '\\')
         ++at;
-      else if (c == '"')
+      else if (c == '"') {
         quoted = false;
+        end = at;
+      }
       continue;
     }
+    values += c == ',' || c == '{' || c == '[';
     if (c == '"') {
       quoted = true;
+      begin = at;
     } else if (c == '{' || c == '[') {
       if (members.size() == maxRequestDepth)
         return concat("the request is nested deeper than ", maxRequestDepth);
@@ -38,6 +45,10 @@ std::string checkShape(std::string_view text) {
       if (++members.back() > maxObjectMembers)
         return concat("an object of the request has more than ",
                       maxObjectMembers, " members");
+      // Keys that differ at their ends only are read all through.
+      comparisons += members.back() * (1 + (end - begin) / 32);
+      if (comparisons > maxKeyComparisons)
+        return "the request's objects have too many members";
     }
   }
   return {};
@@ -89,9 +100,15 @@ Json ApiError::toAnthropic() const {
             {"message", param.empty() ? message : param + ": " + message}}}};
 }
 
-std::optional<Json> parseRequest(std::string_view text, ApiError &error) {
-  if (std::string shape = checkShape(text); !shape.empty()) {
+std::optional<Json> parseRequest(std::string_view text, ApiError &error,
+                                 const std::function<bool(size_t)> &take) {
+  size_t values = 0;
+  if (std::string shape = checkShape(text, values); !shape.empty()) {
     error = {400, std::move(shape)};
+    return std::nullopt;
+  }
+  if (take && !take(values * parsedValueBytes)) {
+    error = {429, "the requests at hand take too much memory"};
     return std::nullopt;
   }
   try {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -35,9 +36,17 @@ inline constexpr int maxRequestDepth = 128;
 /// Members that one object of a request may have: objects that keep their
 /// order are searched one by one.
 inline constexpr size_t maxObjectMembers = 4096;
+/// What these searches may cost in all of a request: a comparison of two short
+/// keys is one.
+inline constexpr size_t maxKeyComparisons = size_t(32) << 20;
+/// Bytes that a value takes once it is parsed, its text aside.
+inline constexpr size_t parsedValueBytes = 64;
 
 /// A request's text; nothing with `error` set where it is no JSON object.
-std::optional<Json> parseRequest(std::string_view text, ApiError &error);
+/// `take` is asked for the memory of its values before they are made.
+std::optional<Json>
+parseRequest(std::string_view text, ApiError &error,
+             const std::function<bool(size_t)> &take = nullptr);
 
 /// JSON text that any bytes come through, as one line.
 std::string dumpJson(const Json &value);

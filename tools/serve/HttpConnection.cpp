@@ -49,7 +49,7 @@ void nameAddress(const sockaddr_storage &address, socklen_t size,
 
 HttpConnection *HttpConnection::current() { return currentConnection; }
 
-bool HttpConnection::waitForRequest(const std::atomic<bool> &stopping) {
+bool HttpConnection::waitForRequest() {
   const auto end = Clock::now() + std::chrono::seconds(limits.keepAliveSeconds);
   while (taken == buffer.size() && !stopping && Clock::now() < end) {
     // Looks up now and then to see whether the server stops.
@@ -60,7 +60,7 @@ bool HttpConnection::waitForRequest(const std::atomic<bool> &stopping) {
       break;
   }
   deadline = Clock::now() + std::chrono::seconds(limits.requestSeconds);
-  bodyRead = false;
+  headRead = bodyRead = false;
   return !stopping && Clock::now() < end;
 }
 
@@ -79,9 +79,19 @@ void HttpConnection::finish() {
   }
 }
 
+bool HttpConnection::waitForData() const {
+  while (!stopping) {
+    const int left = millisecondsUntil(deadline);
+    if (left == 0)
+      return false;
+    if (waitFor(descriptor, POLLIN, std::min(left, 100)))
+      return true;
+  }
+  return false;
+}
+
 bool HttpConnection::is_readable() const {
-  return taken < buffer.size() ||
-         waitFor(descriptor, POLLIN, millisecondsUntil(deadline)) != 0;
+  return taken < buffer.size() || waitForData();
 }
 
 bool HttpConnection::is_writable() const {
@@ -90,8 +100,7 @@ bool HttpConnection::is_writable() const {
 
 ssize_t HttpConnection::read(char *data, size_t size) {
   if (taken == buffer.size()) {
-    const int left = millisecondsUntil(deadline);
-    if (left == 0 || !waitFor(descriptor, POLLIN, left))
+    if (!waitForData())
       return -1;
     buffer.resize(size_t(64) << 10);
     ssize_t count;
@@ -148,7 +157,9 @@ void HttpServer::stopServing() {
   const auto end = HttpConnection::Clock::now() + std::chrono::seconds(10);
   while (busy > 0 && HttpConnection::Clock::now() < end)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  stop();
+  // A second stop would close a socket that is no more.
+  if (is_running() && !stopped.exchange(true))
+    stop();
 }
 
 bool HttpServer::process_and_close_socket(socket_t socket) {
@@ -156,9 +167,9 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
   setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   bool ok = false;
   try {
-    HttpConnection connection(socket, limits);
+    HttpConnection connection(socket, limits, stopping);
     currentConnection = &connection;
-    while (connection.waitForRequest(stopping)) {
+    while (connection.waitForRequest()) {
       bool closed = false;
       ++busy;
       try {

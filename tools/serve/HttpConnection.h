@@ -23,14 +23,19 @@ class HttpConnection : public httplib::Stream {
 public:
   using Clock = std::chrono::steady_clock;
 
-  HttpConnection(int socket, const ConnectionLimits &limits)
-      : descriptor(socket), limits(limits) {}
+  /// Nothing more is read once `stopping`.
+  HttpConnection(int socket, const ConnectionLimits &limits,
+                 const std::atomic<bool> &stopping)
+      : descriptor(socket), limits(limits), stopping(stopping) {}
 
   /// Waits for a request's first byte; false where none comes. From it on the
   /// request has its time.
-  bool waitForRequest(const std::atomic<bool> &stopping);
+  bool waitForRequest();
   /// Whether the client has gone, or closed its side.
   bool gone() const;
+  /// The request's head was understood.
+  void setHeadRead() { headRead = true; }
+  bool isHeadRead() const { return headRead; }
   /// All of the request was read. A connection where some was not must end, for
   /// what follows is no request.
   void setBodyRead() { bodyRead = true; }
@@ -54,10 +59,14 @@ public:
 
 private:
   friend class HttpServer;
+  /// Waits until there is something to read, up to the deadline.
+  bool waitForData() const;
+
   int descriptor;
   const ConnectionLimits &limits;
+  const std::atomic<bool> &stopping;
   Clock::time_point deadline;
-  bool closing = false, bodyRead = false;
+  bool closing = false, headRead = false, bodyRead = false;
   /// Read and not yet asked for: lines are read byte by byte.
   std::string buffer;
   size_t taken = 0;
@@ -67,14 +76,15 @@ class HttpServer : public httplib::Server {
 public:
   explicit HttpServer(ConnectionLimits limits) : limits(limits) {}
 
-  /// Ends when the requests at hand have been answered.
+  /// Ends when the requests at hand have been answered. Does nothing to a
+  /// server that does not listen yet: to be repeated until it has ended.
   void stopServing();
 
 private:
   bool process_and_close_socket(socket_t socket) override;
 
   ConnectionLimits limits;
-  std::atomic<bool> stopping = false;
+  std::atomic<bool> stopping = false, stopped = false;
   /// Requests that are being answered.
   std::atomic<int> busy = 0;
 };

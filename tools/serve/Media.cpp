@@ -43,8 +43,8 @@ private:
 
 class Loader {
 public:
-  Loader(const schema::Model &model, int64_t chunk, LoadedMedia &loaded)
-      : model(model), chunk(chunk), loaded(loaded) {}
+  Loader(const schema::Model &model, const MediaRoom &room, LoadedMedia &loaded)
+      : model(model), room(room), loaded(loaded) {}
 
   Status load(const MediaSource &medium) {
     switch (medium.kind) {
@@ -62,8 +62,8 @@ private:
   /// An image must be seen in one step, and at positions that the model has.
   Result<int32_t> budgetOf(const MediaSource &medium) const {
     const schema::Vision &vision = *model.vision();
-    const auto most = static_cast<int32_t>(
-        std::min<int64_t>({chunk, vision.positions(), maxSoftTokenBudget}));
+    const auto most = static_cast<int32_t>(std::min<int64_t>(
+        {room.imageTokens, vision.positions(), maxSoftTokenBudget}));
     if (medium.softTokens > most)
       return invalidArgument(concat("max_soft_tokens is ", medium.softTokens,
                                     ", but this server takes at most ", most,
@@ -131,24 +131,38 @@ private:
     return loaded.addVideo(*model.vision(), LAPIDARY_TRY(readClip(medium)));
   }
 
-  static Result<std::vector<uint8_t>> bytesOf(const MediaSource &medium) {
+  Result<std::vector<uint8_t>> bytesOf(const MediaSource &medium) const {
     if (medium.url.empty())
       return std::vector<uint8_t>();
-    return fetchMedium(medium.url);
+    return fetchMedium(medium.url, room.fileBytes);
   }
 
   const schema::Model &model;
-  int64_t chunk;
+  const MediaRoom &room;
   LoadedMedia &loaded;
 };
+
+size_t bytesOf(const PreparedPrompt::Item &item) {
+  return (item.pixels.size() + item.frames.size()) * sizeof(float) +
+         item.positions.size() * sizeof(int32_t);
+}
+
+int64_t countTokens(const MediaTokens &medium) {
+  int64_t count = medium.tokens;
+  for (const MediaTokens::Frame &frame : medium.frames)
+    count += frame.tokens;
+  return count;
+}
 
 } // namespace
 
 LoadedMedia loadMedia(const schema::Model &model,
-                      const std::vector<MediaSource> &media, int64_t chunk,
-                      Problems &problems) {
+                      const std::vector<MediaSource> &media,
+                      const MediaRoom &room, Problems &problems) {
   LoadedMedia loaded;
-  Loader loader(model, chunk, loaded);
+  Loader loader(model, room, loaded);
+  int64_t tokens = 0;
+  size_t counted = 0;
   for (const MediaSource &medium : media) {
     const char *kind = medium.kind == MediaKind::Image   ? "images"
                        : medium.kind == MediaKind::Audio ? "sounds"
@@ -163,6 +177,24 @@ LoadedMedia loadMedia(const schema::Model &model,
       problems.add(medium.place,
                    concat("'", medium.place, "': ", status.message()),
                    status.getCode() == StatusCode::OutOfMemory ? 503 : 400);
+      break;
+    }
+    // Before the next one is decoded: what can never be answered, or not now,
+    // takes no more memory.
+    tokens += countTokens(loaded.tokens.back());
+    if (tokens >= room.tokens) {
+      problems.add(medium.place, concat("'", medium.place,
+                                        "': the media up to this one have ",
+                                        tokens, " tokens, but the context has ",
+                                        room.tokens, " positions"));
+      break;
+    }
+    size_t bytes = 0;
+    for (; counted < loaded.items.size(); ++counted)
+      bytes += bytesOf(loaded.items[counted]);
+    if (!room.take(bytes)) {
+      problems.add({}, "the media of all requests at hand take too much memory",
+                   429);
       break;
     }
   }

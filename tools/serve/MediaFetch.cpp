@@ -123,7 +123,7 @@ bool isPublicAddress(const sockaddr *address) {
   return false;
 }
 
-Result<std::vector<uint8_t>> fetchMedium(const std::string &url) {
+Result<std::vector<uint8_t>> fetchMedium(const std::string &url, size_t most) {
   const Parts parts = LAPIDARY_TRY(split(url));
   const std::string address = LAPIDARY_TRY(resolve(parts));
   try {
@@ -142,7 +142,7 @@ Result<std::vector<uint8_t>> fetchMedium(const std::string &url) {
           return response.status == 200;
         },
         [&](const char *data, size_t size) {
-          large = bytes.size() + size > mostFetched;
+          large = bytes.size() + size > most;
           if (large || std::chrono::steady_clock::now() > limit)
             return false;
           bytes.insert(bytes.end(), data, data + size);
@@ -150,7 +150,7 @@ Result<std::vector<uint8_t>> fetchMedium(const std::string &url) {
         });
     if (large)
       return invalidArgument(
-          concat("the medium has more than ", mostFetched, " bytes"));
+          concat("the medium has more than ", most, " bytes"));
     if (!result)
       return ioError(concat("'", parts.host, "' did not give the medium (",
                             httplib::to_string(result.error()), ")"));

@@ -11,13 +11,13 @@ struct sockaddr;
 
 namespace lapidary::serve {
 
-/// Bytes that a fetched medium may have, and the seconds that it may take.
-inline constexpr size_t mostFetched = size_t(64) << 20;
+/// The seconds that a fetched medium may take.
 inline constexpr int fetchSeconds = 20;
 
-/// What an http or https URL has. No redirect is followed, no private address
-/// is connected to, and a certificate must be valid.
-Result<std::vector<uint8_t>> fetchMedium(const std::string &url);
+/// What an http or https URL has, at most so many bytes. No redirect is
+/// followed, no private address is connected to, and a certificate must be
+/// valid.
+Result<std::vector<uint8_t>> fetchMedium(const std::string &url, size_t most);
 
 /// Whether an address is of the public internet: not of this machine, a private
 /// network, a link, a group or a range that is reserved, however it is wrapped.

@@ -154,6 +154,7 @@ ChatRequest parseChat(const Json &body, const RequestLimits &limits,
     readFormat(parsing, *format, "response_format");
   readThinking(parsing, fields);
   finishTools(parsing);
+  finishRules(parsing);
   return request;
 }
 
@@ -214,6 +215,7 @@ ChatRequest parseCompletion(const Json &body, const RequestLimits &limits,
   if (const Json *format = fields.child("response_format"))
     readFormat(parsing, *format, "response_format");
   request.rules.toolChoice = ChatRules::ToolChoice::None;
+  finishRules(parsing);
   return request;
 }
 

@@ -3,6 +3,8 @@
 
 #include "runtime/core/Text.h"
 
+#include <algorithm>
+
 namespace lapidary::serve {
 
 namespace {
@@ -118,11 +120,21 @@ void readMessage(const Parsing &parsing, const Json &value,
   if (!content->is_array())
     return fields.wrong("content", "a string or an array of blocks", *content);
   Blocks blocks;
+  // Results answer the calls of the turn before, so they come first, and their
+  // media with them.
+  std::vector<MediaSource> &media = parsing.request.media;
+  auto ofResults = static_cast<std::ptrdiff_t>(media.size());
   for (size_t index = 0; index < content->size() && parsing.problems.ok();
-       ++index)
+       ++index) {
+    const auto before = static_cast<std::ptrdiff_t>(media.size());
+    const size_t results = blocks.results.size();
     readBlock(parsing, (*content)[index],
               concat(place, ".content[", index, "]"), blocks);
-  // Results answer the calls of the turn before, so they come first.
+    if (blocks.results.size() == results)
+      continue;
+    std::rotate(media.begin() + ofResults, media.begin() + before, media.end());
+    ofResults += static_cast<std::ptrdiff_t>(media.size()) - before;
+  }
   for (Json &result : blocks.results)
     messages.push_back(std::move(result));
   if (blocks.parts.empty() && blocks.calls.empty() && !blocks.results.empty())
@@ -200,6 +212,7 @@ ChatRequest parseMessages(const Json &body, const RequestLimits &limits,
   request.templateOptions["enable_thinking"] = request.thinking;
   readTools(parsing, fields);
   finishTools(parsing);
+  finishRules(parsing);
   return request;
 }
 

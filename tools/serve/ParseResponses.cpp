@@ -97,6 +97,37 @@ void readTools(const Parsing &parsing, const Fields &fields) {
     fields.wrong("tool_choice", "a string or an object", *choice);
 }
 
+/// Nothing is done with it but to repeat it, so it is short.
+void readMetadata(const Parsing &parsing, const Fields &fields) {
+  constexpr size_t mostEntries = 16, longest = 512;
+  const Json *metadata = fields.child("metadata");
+  if (!metadata)
+    return;
+  bool good = metadata->size() <= mostEntries;
+  for (const auto &entry : metadata->items())
+    good = good && entry.key().size() <= longest && entry.value().is_string() &&
+           entry.value().get_ref<const std::string &>().size() <= longest;
+  if (!good)
+    return fields.fail("metadata",
+                       concat("'metadata' must have at most ", mostEntries,
+                              " strings of at most ", longest, " bytes"));
+  parsing.request.echoed["metadata"] = *metadata;
+}
+
+void readEchoed(const Parsing &parsing, const Fields &fields) {
+  readMetadata(parsing, fields);
+  if (!parsing.problems.ok())
+    return;
+  Json &echoed = parsing.request.echoed;
+  if (const Json *instructions = fields.get("instructions"))
+    echoed["instructions"] = *instructions;
+  if (const Json *choice = fields.get("tool_choice"))
+    echoed["tool_choice"] =
+        choice->is_string() ? *choice
+                            : Json({{"type", "function"},
+                                    {"name", parsing.request.rules.toolName}});
+}
+
 } // namespace
 
 ChatRequest parseResponses(const Json &body, const RequestLimits &limits,
@@ -143,6 +174,8 @@ ChatRequest parseResponses(const Json &body, const RequestLimits &limits,
   request.templateOptions["enable_thinking"] = request.thinking;
   readTools(parsing, fields);
   finishTools(parsing);
+  finishRules(parsing);
+  readEchoed(parsing, fields);
   return request;
 }
 

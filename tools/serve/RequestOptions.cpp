@@ -12,6 +12,8 @@ namespace {
 
 constexpr int64_t mostTokens = int64_t(1) << 40;
 constexpr size_t mostStops = 16, longestStop = 1024;
+// Every chunk of a stream repeats it.
+constexpr size_t longestModel = 256;
 
 void addBias(const Parsing &parsing, const std::string &place,
              const Json &token, const Json &bias) {
@@ -105,6 +107,9 @@ void readStop(const Parsing &parsing, const Fields &fields, const char *key) {
 void readCommon(const Parsing &parsing, const Fields &fields) {
   ChatRequest &request = parsing.request;
   request.model = fields.string("model").value_or("");
+  if (request.model.size() > longestModel)
+    fields.fail("model",
+                concat("'model' has more than ", longestModel, " bytes"));
   request.stream = fields.flag("stream");
   if (const Json *options = fields.child("stream_options"))
     request.includeUsage = Fields(*options, "stream_options.", parsing.problems)
@@ -137,9 +142,10 @@ void readFormat(const Parsing &parsing, const Json &format,
   if (type == "text" || !parsing.problems.ok())
     return;
   if (type == "json_object") {
-    rules.jsonObject = true;
     if (const Json *schema = fields.child("schema"))
       rules.schema = *schema;
+    else
+      rules.jsonObject = true;
     return;
   }
   if (type != "json_schema")
@@ -157,6 +163,14 @@ void readFormat(const Parsing &parsing, const Json &format,
   if (!schema->is_object() && !schema->is_boolean())
     return holder.wrong("schema", "an object", *schema);
   rules.schema = *schema;
+}
+
+void finishRules(const Parsing &parsing) {
+  // Where the rules allow nothing but the end, there would be no token left.
+  if (parsing.request.ignoreEnd && isShaped(parsing.request.rules))
+    parsing.problems.add("ignore_eos",
+                         "'ignore_eos' cannot be had together with tools, a "
+                         "schema or a grammar, which say where answers end");
 }
 
 void readEffort(const Parsing &parsing, const std::string &effort,

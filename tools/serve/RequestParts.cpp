@@ -16,6 +16,13 @@ const char *partName(MediaKind kind) {
                                     : "video";
 }
 
+std::string lowered(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) {
+    return static_cast<char>(std::tolower(c));
+  });
+  return text;
+}
+
 /// The host of an http or https URL, in lower case; empty for anything else.
 std::string hostOf(const std::string &url) {
   size_t at = url.starts_with("http://")    ? 7
@@ -29,10 +36,7 @@ std::string hostOf(const std::string &url) {
   if (const size_t colon = host.rfind(':');
       colon != std::string::npos && host.find(']', colon) == std::string::npos)
     host.resize(colon);
-  std::ranges::transform(host, host.begin(), [](unsigned char c) {
-    return static_cast<char>(std::tolower(c));
-  });
-  return host;
+  return lowered(std::move(host));
 }
 
 bool isUrl(const std::string &text) {
@@ -137,8 +141,10 @@ MediaSource readMedium(const Parsing &parsing, MediaKind kind,
   };
   if (isUrl(text)) {
     const std::string host = hostOf(text);
-    const auto &allowed = parsing.limits.mediaHosts;
-    if (host.empty() || std::ranges::find(allowed, host) == allowed.end())
+    if (host.empty() || std::ranges::none_of(parsing.limits.mediaHosts,
+                                             [&](const std::string &allowed) {
+                                               return lowered(allowed) == host;
+                                             }))
       fail("media must be inline, as a data: URI or base64; this server "
            "fetches from hosts that --allow-media-host names only");
     medium.url = text;

@@ -49,6 +49,8 @@ void readStop(const Parsing &parsing, const Fields &fields, const char *key);
 /// (chat), or `schema` stands in the object itself (responses, llama-server).
 void readFormat(const Parsing &parsing, const Json &format,
                 const std::string &place);
+/// What the rules, all of them read, leave no room for.
+void finishRules(const Parsing &parsing);
 /// none, minimal (256 tokens of thought), low (1024), medium (4096), high.
 void readEffort(const Parsing &parsing, const std::string &effort,
                 const std::string &place);

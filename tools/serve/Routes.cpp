@@ -108,7 +108,8 @@ void Server::addModelRoutes() {
 }
 
 void Server::addToolRoutes() {
-  addJsonRoute("/tokenize", [this](const Json &body, Problems &problems) {
+  addJsonRoute("/tokenize", [this](const Json &body, MemoryBudget::Lease &,
+                                   Problems &problems) {
     const Fields fields(body, "", problems);
     const std::string text = fields.required("content");
     std::vector<int32_t> ids = model->tokenizer().encode(text);
@@ -121,7 +122,8 @@ void Server::addToolRoutes() {
       list.push_back({{"id", id}, {"piece", model->tokenText(id)}});
     return Json({{"tokens", std::move(list)}});
   });
-  addJsonRoute("/detokenize", [this](const Json &body, Problems &problems) {
+  addJsonRoute("/detokenize", [this](const Json &body, MemoryBudget::Lease &,
+                                     Problems &problems) {
     const Fields fields(body, "", problems);
     const Json *tokens = fields.array("tokens");
     std::vector<int32_t> ids;
@@ -139,27 +141,38 @@ void Server::addToolRoutes() {
       }
     return Json({{"content", model->tokenizer().decode(ids, false)}});
   });
-  addJsonRoute("/apply-template", [this](const Json &body, Problems &problems) {
-    const ChatRequest request = parseChat(body, options.limits, problems);
+  addJsonRoute(
+      "/apply-template",
+      [this](const Json &body, MemoryBudget::Lease &, Problems &problems) {
+        const ChatRequest request = parseChat(body, options.limits, problems);
+        if (!problems.ok())
+          return Json();
+        const Result<std::string> text = model->render(request);
+        if (!text.ok())
+          problems.add("messages", text.status().message());
+        return Json({{"prompt", text.ok() ? Tokenizer::unprotected(*text)
+                                          : std::string()}});
+      });
+  addJsonRoute("/v1/messages/count_tokens", [this](const Json &body,
+                                                   MemoryBudget::Lease &lease,
+                                                   Problems &problems) {
+    // Media are cut here as they are for an answer.
+    if (!loop->hasRoom(1))
+      problems.add({}, describeQueue(), 429);
     if (!problems.ok())
       return Json();
-    const Result<std::string> text = model->render(request);
-    if (!text.ok())
-      problems.add("messages", text.status().message());
-    return Json({{"prompt",
-                  text.ok() ? Tokenizer::unprotected(*text) : std::string()}});
-  });
-  addJsonRoute("/v1/messages/count_tokens", [this](const Json &body,
-                                                   Problems &problems) {
     const ChatRequest request =
         parseMessages(body, options.limits, problems, true);
     if (!problems.ok())
       return Json();
-    const auto prompts = model->prepare(request, problems);
+    const auto prompts = model->prepare(
+        request, options.limits,
+        [&](size_t bytes) { return lease.take(bytes); }, problems);
     return Json({{"input_tokens", prompts ? (*prompts)[0].tokens.size() : 0}});
   });
   for (const char *path : {"/v1/embeddings", "/embeddings"})
-    addJsonRoute(path, [](const Json &, Problems &problems) {
+    addJsonRoute(path, [](const Json &, MemoryBudget::Lease &,
+                          Problems &problems) {
       problems.add({},
                    "this model gives no embeddings: Gemma 4 Unified is "
                    "trained to answer, and its hidden states are no measure "

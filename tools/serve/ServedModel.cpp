@@ -66,7 +66,9 @@ void ServedModel::checkLength(const ServedPrompt &prompt,
 }
 
 std::optional<std::vector<ServedPrompt>>
-ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
+ServedModel::prepare(const ChatRequest &request, const RequestLimits &limits,
+                     const std::function<bool(size_t)> &take,
+                     Problems &problems) const {
   std::vector<ServedPrompt> prompts;
   if (request.api == Api::Completion) {
     for (const std::string &text : request.prompts) {
@@ -93,7 +95,10 @@ ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
           problems.add("prompt", "'prompt' has a placeholder of a medium; "
                                  "media need /v1/chat/completions");
   } else {
-    LoadedMedia media = loadMedia(model(), request.media, chunk, problems);
+    LoadedMedia media = loadMedia(
+        model(), request.media,
+        {std::min(chunk, imageTokens), context, limits.maxMedia, take},
+        problems);
     if (!problems.ok())
       return std::nullopt;
     Result<std::string> text = render(request);
@@ -110,8 +115,11 @@ ServedModel::prepare(const ChatRequest &request, Problems &problems) const {
     if (!text.ok())
       problems.add("messages", text.status().message());
   }
-  for (const ServedPrompt &prompt : prompts)
+  for (const ServedPrompt &prompt : prompts) {
     checkLength(prompt, problems);
+    if (problems.ok() && !take(prompt.tokens.size() * sizeof(int32_t)))
+      problems.add({}, "the requests at hand take too much memory", 429);
+  }
   if (!problems.ok())
     return std::nullopt;
   return prompts;
@@ -168,10 +176,7 @@ std::optional<GenerateOptions> ServedModel::options(const ChatRequest &request,
   rules.startsInThought = prompt.startsInThought;
   // A thought that nobody asked for is unlikely, but where other text is not
   // allowed it would be the only way out.
-  const bool shaped = rules.schema || rules.jsonObject ||
-                      !rules.grammar.empty() ||
-                      rules.toolChoice != ChatRules::ToolChoice::None;
-  if (shaped && !request.thinking && !rules.startsInThought)
+  if (isShaped(rules) && !request.thinking && !rules.startsInThought)
     rules.thinkingBudget = 0;
   Result<std::shared_ptr<Constraint>> constraint =
       makeConstraint(model(), tokens, tokenBytes, rules);

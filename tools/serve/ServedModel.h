@@ -20,6 +20,16 @@ struct ServedPrompt : PreparedPrompt {
   bool startsInThought = false;
 };
 
+/// What media may take.
+struct MediaRoom {
+  /// Soft tokens of one image, and of all media together.
+  int64_t imageTokens = 0, tokens = 0;
+  /// Bytes of a file that is fetched.
+  size_t fileBytes = 0;
+  /// Asked for the bytes of each medium that was cut; false: there is no more.
+  std::function<bool(size_t)> take;
+};
+
 /// Safe to use from several threads at once.
 class ServedModel {
 public:
@@ -39,14 +49,18 @@ public:
     chunk = plan.chunk;
   }
   int64_t contextSize() const { return context; }
+  /// Soft tokens of an image, whatever a step could take.
+  void setImageTokens(int32_t most) { imageTokens = most; }
   /// GenerateOptions::draft of all answers.
   void setDraft(int32_t count) { draft = count; }
 
   /// The prompt's text, media as placeholders; for Tokenizer::encodeProtected.
   Result<std::string> render(const ChatRequest &request) const;
-  /// One for each prompt of the request. Errors are the client's.
-  std::optional<std::vector<ServedPrompt>> prepare(const ChatRequest &request,
-                                                   Problems &problems) const;
+  /// One for each prompt of the request. Errors are the client's. `take` is
+  /// asked for the memory that stays with the prompts.
+  std::optional<std::vector<ServedPrompt>>
+  prepare(const ChatRequest &request, const RequestLimits &limits,
+          const std::function<bool(size_t)> &take, Problems &problems) const;
   /// Everything but the callbacks.
   std::optional<GenerateOptions> options(const ChatRequest &request,
                                          const ServedPrompt &prompt,
@@ -72,14 +86,14 @@ private:
   /// The checkpoint's own.
   ChatTemplate form;
   std::string shownName;
-  int64_t context = 0, chunk = 0;
+  int64_t context = 0, chunk = 0, imageTokens = INT32_MAX;
   int32_t draft = 0;
 };
 
-/// Decodes media and cuts them; `chunk` bounds an image's soft tokens. What is
-/// wrong goes to `problems`, with the field's name.
+/// Decodes media and cuts them. What is wrong goes to `problems`, with the
+/// field's name.
 LoadedMedia loadMedia(const schema::Model &model,
-                      const std::vector<MediaSource> &media, int64_t chunk,
-                      Problems &problems);
+                      const std::vector<MediaSource> &media,
+                      const MediaRoom &room, Problems &problems);
 
 } // namespace lapidary::serve

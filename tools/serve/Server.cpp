@@ -42,6 +42,14 @@ const char *describe(int status) {
   }
 }
 
+/// The library reads the body of such a request to the connection's end.
+bool hasEndlessBody(const httplib::Request &request) {
+  return request.method != "GET" && request.method != "HEAD" &&
+         request.method != "OPTIONS" &&
+         !request.has_header("Transfer-Encoding") &&
+         !request.has_header("Content-Length");
+}
+
 bool hasBody(const httplib::Request &request) {
   return request.has_header("Transfer-Encoding") ||
          (request.has_header("Content-Length") &&
@@ -51,10 +59,13 @@ bool hasBody(const httplib::Request &request) {
 /// Ends the connection after this reply if some of the request is not read.
 void closeUnread(const httplib::Request &request, httplib::Response &response) {
   HttpConnection *connection = HttpConnection::current();
-  if (!hasBody(request) || connection->isBodyRead())
+  if (connection->isHeadRead() &&
+      (!hasBody(request) || connection->isBodyRead()))
     return;
   connection->closeAfterwards();
-  response.set_header("Connection", "close");
+  response.headers.erase("Keep-Alive");
+  if (!response.has_header("Connection"))
+    response.set_header("Connection", "close");
 }
 
 } // namespace
@@ -103,8 +114,8 @@ void Server::serve(const ServedModel &served, EngineLoop &engine) {
         if (response.body.empty())
           sendError(request, response,
                     {response.status, describe(response.status)});
-        closeUnread(request, response);
       });
+  http.set_post_routing_handler(closeUnread);
   http.set_exception_handler([](const httplib::Request &request,
                                 httplib::Response &response,
                                 std::exception_ptr pointer) {
@@ -128,6 +139,7 @@ void Server::stop() { http.stopServing(); }
 
 bool Server::checkRequest(const httplib::Request &request,
                           httplib::Response &response) {
+  HttpConnection::current()->setHeadRead();
   const std::string origin = request.get_header_value("Origin");
   if (const std::string allowed = allowedOrigin(options.access, origin);
       !allowed.empty()) {
@@ -135,9 +147,14 @@ bool Server::checkRequest(const httplib::Request &request,
     response.set_header("Vary", "Origin");
     if (request.method == "OPTIONS") {
       response.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+      // Clients have headers of their own, x-stainless-os and the like.
+      const std::string asked =
+          request.get_header_value("Access-Control-Request-Headers");
       response.set_header("Access-Control-Allow-Headers",
-                          "Authorization, Content-Type, x-api-key, "
-                          "anthropic-version, anthropic-beta");
+                          asked.empty()
+                              ? "Authorization, Content-Type, x-api-key, "
+                                "anthropic-version, anthropic-beta"
+                              : asked);
       response.set_header("Access-Control-Max-Age", "600");
       response.status = 204;
       return false;
@@ -155,6 +172,10 @@ bool Server::checkRequest(const httplib::Request &request,
   // A reader for parts would be asked for them.
   if (!error && request.is_multipart_form_data())
     error = ApiError{415, "the body must be JSON"};
+  if (!error && hasEndlessBody(request))
+    error = request.method == "DELETE"
+                ? ApiError{404, describe(404)}
+                : ApiError{411, "the body's length is not given"};
   if (!error)
     return true;
   if (error->status == 401)
@@ -197,7 +218,8 @@ std::optional<Json> Server::readBody(const httplib::Request &request,
     return std::nullopt;
   }
   HttpConnection::current()->setBodyRead();
-  return parseRequest(body, error);
+  return parseRequest(body, error,
+                      [&](size_t bytes) { return lease.take(bytes); });
 }
 
 ChatRequest Server::parse(Api api, const Json &body, Problems &problems) const {
@@ -214,21 +236,27 @@ ChatRequest Server::parse(Api api, const Json &body, Problems &problems) const {
   return {};
 }
 
+void Server::sendFailure(const httplib::Request &request,
+                         httplib::Response &response, const ApiError &error) {
+  if (error.status == 429) {
+    loop->metrics().countRefused();
+    response.set_header("Retry-After", std::to_string(loop->retryAfter()));
+  }
+  sendError(request, response, error);
+}
+
+std::string Server::describeQueue() const {
+  return concat("the server works on ", loop->processing(),
+                " answers, and the queue of ", options.queue, " is full");
+}
+
 void Server::answer(Api api, const httplib::Request &request,
                     httplib::Response &response,
                     const httplib::ContentReader &reader) {
   auto fail = [&](const ApiError &error) {
-    if (error.status == 429) {
-      loop->metrics().countRefused();
-      response.set_header("Retry-After", std::to_string(loop->retryAfter()));
-    }
-    sendError(request, response, error);
+    sendFailure(request, response, error);
   };
-  auto full = [&] {
-    fail({429,
-          concat("the server works on ", loop->processing(),
-                 " answers, and the queue of ", options.queue, " is full")});
-  };
+  auto full = [&] { fail({429, describeQueue()}); };
   if (loop->stopping())
     return fail({503, "the server is stopping"});
   if (!loop->hasRoom(1))
@@ -293,7 +321,9 @@ void Server::answer(Api api, const httplib::Request &request,
 }
 
 void Server::addJsonRoute(
-    const char *path, std::function<Json(const Json &, Problems &)> handler) {
+    const char *path,
+    std::function<Json(const Json &, MemoryBudget::Lease &, Problems &)>
+        handler) {
   http.Post(path, [this, handler](const httplib::Request &request,
                                   httplib::Response &response,
                                   const httplib::ContentReader &reader) {
@@ -301,13 +331,13 @@ void Server::addJsonRoute(
     ApiError error;
     const std::optional<Json> body = readBody(request, reader, lease, error);
     if (!body)
-      return sendError(request, response, error);
+      return sendFailure(request, response, error);
     Problems problems;
-    const Json reply = handler(*body, problems);
+    const Json reply = handler(*body, lease, problems);
     if (problems.ok())
       send(response, reply);
     else
-      sendError(request, response, problems.error());
+      sendFailure(request, response, problems.error());
   });
 }
 

@@ -46,9 +46,14 @@ private:
   void answer(Api api, const httplib::Request &request,
               httplib::Response &response,
               const httplib::ContentReader &reader);
+  void sendFailure(const httplib::Request &request, httplib::Response &response,
+                   const ApiError &error);
+  std::string describeQueue() const;
   /// A route whose body is JSON and whose reply is made at once.
-  void addJsonRoute(const char *path,
-                    std::function<Json(const Json &, Problems &)> handler);
+  void addJsonRoute(
+      const char *path,
+      std::function<Json(const Json &, MemoryBudget::Lease &, Problems &)>
+          handler);
   std::optional<Json> readBody(const httplib::Request &request,
                                const httplib::ContentReader &reader,
                                MemoryBudget::Lease &lease, ApiError &error);

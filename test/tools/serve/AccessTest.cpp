@@ -22,7 +22,8 @@ TEST(ServeAccess, KeysOpen) {
   const std::string host = "server:8080";
   EXPECT_EQ(statusOf(rules, {host, "", "", ""}), 401);
   EXPECT_EQ(statusOf(rules, {host, "", "", ""}, true), 200);
-  EXPECT_EQ(statusOf(rules, {host, "", "Bearer one", ""}), 200);
+  for (const char *word : {"Bearer ", "bearer ", "BEARER "})
+    EXPECT_EQ(statusOf(rules, {host, "", std::string(word) + "one", ""}), 200);
   EXPECT_EQ(statusOf(rules, {host, "", "", "another"}), 200);
   for (const char *wrong : {"on", "onee", "One", "", "oneone", "two"})
     EXPECT_EQ(statusOf(rules, {host, "", std::string("Bearer ") + wrong, ""}),
@@ -126,7 +127,7 @@ TEST(ServeAccess, UrlsAreCheckedBeforeAnyConnection) {
         "http://0/", "http://[::1]/", "http://user@example.com/",
         "http://example.com:99999999/", "http://example.com:x/", "http:///a",
         "http://", "file:///etc/passwd", "http://a b/", "http://a/\r\nX: y"}) {
-    const auto result = fetchMedium(url);
+    const auto result = fetchMedium(url, 1 << 20);
     EXPECT_EQ(result.status().getCode(), StatusCode::InvalidArgument) << url;
   }
 }

@@ -65,6 +65,33 @@ TEST(ServeRequest, BodiesAreObjectsOfBoundedShape) {
     wide += ",\"k" + std::to_string(i) + "\": 1";
   EXPECT_FALSE(parseRequest(wide + "}", error));
   EXPECT_THAT(error.message, testing::HasSubstr("members"));
+  // Members are counted together too, and long keys for more.
+  std::string one = "{\"a\": 1";
+  for (int i = 0; i < 4000; ++i)
+    one += ",\"k" + std::to_string(i) + "\": 1";
+  one += "}";
+  EXPECT_TRUE(parseRequest("{\"a\": [" + one + "," + one + "]}", error));
+  std::string many = one;
+  for (int i = 0; i < 8; ++i)
+    many += "," + one;
+  EXPECT_FALSE(parseRequest("{\"a\": [" + many + "]}", error));
+  EXPECT_THAT(error.message, testing::HasSubstr("members"));
+  std::string long_ = "{\"a\": 1";
+  for (int i = 0; i < 2000; ++i)
+    long_ +=
+        ",\"" + std::string(1000, 'k') + std::to_string(1000 + i) + "\": 1";
+  EXPECT_FALSE(parseRequest(long_ + "}", error));
+  // Values take memory, which may not be there.
+  size_t taken = 0;
+  auto take = [&](size_t bytes) {
+    taken = bytes;
+    return bytes < 1000;
+  };
+  EXPECT_TRUE(parseRequest("{\"a\": [1, 2, 3]}", error, take));
+  EXPECT_GE(taken, 5 * parsedValueBytes);
+  EXPECT_FALSE(
+      parseRequest("{\"a\": [1" + std::string(200, ',') + "]}", error, take));
+  EXPECT_EQ(error.status, 429);
   // Brackets and colons in strings count for nothing.
   EXPECT_TRUE(parseRequest("{\"a\": \"" + std::string(5000, '[') +
                                std::string(5000, ':') + "\\\"\"}",
@@ -129,6 +156,11 @@ TEST(ServeRequest, WrongTypesNameTheField) {
       {R"(, "logit_bias": {"1": 101})", "logit_bias"},
       {R"(, "logit_bias": [[1]])", "logit_bias"},
       {R"(, "model": 1)", "model"},
+      {R"(, "ignore_eos": true, "grammar": "root ::= \"a\"")", "ignore_eos"},
+      {R"(, "ignore_eos": true, "response_format": {"type": "json_object"})",
+       "ignore_eos"},
+      {R"(, "ignore_eos": true, "tools": [{"function": {"name": "a"}}])",
+       "ignore_eos"},
       {R"(, "tools": {})", "tools"},
       {R"(, "tools": [{}])", "tools[0]"},
       {R"(, "tools": [{"function": {"name": "a b"}}])",
@@ -149,6 +181,10 @@ TEST(ServeRequest, WrongTypesNameTheField) {
   };
   for (const auto &[more, param] : cases)
     EXPECT_EQ(refuse(parseChat, with(more)), param) << more;
+  EXPECT_EQ(
+      refuse(parseChat, with(R"(, "model": ")" + std::string(257, 'm') + "\"")),
+      "model");
+  EXPECT_TRUE(accept(parseChat, with(R"(, "ignore_eos": true)")).ignoreEnd);
 }
 
 TEST(ServeRequest, WrongMessagesNameTheirPlace) {
@@ -206,7 +242,7 @@ TEST(ServeRequest, MediaAreInlineUnlessTheirHostIsAllowed) {
         << url;
 
   RequestLimits limits;
-  limits.mediaHosts = {"example.com"};
+  limits.mediaHosts = {"Example.COM"};
   EXPECT_EQ(
       accept(parseChat, image("https://EXAMPLE.com:8/a"), limits).media[0].url,
       "https://EXAMPLE.com:8/a");
@@ -274,6 +310,10 @@ TEST(ServeRequest, ToolsAndSchemasBecomeRules) {
   EXPECT_TRUE(
       accept(parseChat, with(R"(, "response_format": {"type": "json_object"})"))
           .rules.jsonObject);
+  request = accept(parseChat, with(R"(, "response_format": {"type":
+    "json_object", "schema": {"type": "object"}})"));
+  EXPECT_TRUE(request.rules.schema);
+  EXPECT_FALSE(request.rules.jsonObject);
 }
 
 TEST(ServeRequest, CompletionsTakeTextOrTokens) {
@@ -322,6 +362,18 @@ TEST(ServeRequest, ResponsesItemsBecomeMessages) {
   EXPECT_EQ(request.maxTokens, 5);
   EXPECT_TRUE(request.thinking);
   EXPECT_TRUE(request.rules.schema);
+  EXPECT_EQ(request.echoed.dump(), R"({"instructions":"Be brief."})");
+  const ChatRequest echoed = accept(parseResponses, R"({"input": "a",
+    "metadata": {"k": "v"}, "tool_choice": {"type": "function", "name": "f"},
+    "tools": [{"type": "function", "name": "f", "parameters": {}}]})");
+  EXPECT_EQ(echoed.echoed["metadata"].dump(), R"({"k":"v"})");
+  EXPECT_EQ(echoed.echoed["tool_choice"].dump(),
+            R"({"type":"function","name":"f"})");
+  EXPECT_EQ(accept(parseResponses, R"({"input": "a", "tool_choice": "none"})")
+                .echoed["tool_choice"],
+            "none");
+  EXPECT_EQ(refuse(parseResponses, R"({"input": "a", "metadata": {"k": 1}})"),
+            "metadata");
   EXPECT_EQ(refuse(parseResponses, R"({"input": 5})"), "input");
   EXPECT_EQ(refuse(parseResponses, R"({"input": "a",
     "previous_response_id": "x"})"),
@@ -357,6 +409,26 @@ TEST(ServeRequest, MessagesBlocksBecomeMessages) {
   EXPECT_EQ(request.messages[3]["role"], "tool");
   EXPECT_EQ(request.rules.thinkingBudget, 12);
   EXPECT_EQ(request.rules.toolChoice, ChatRules::ToolChoice::Required);
+  // What results hold is moved to the front with them.
+  auto image = [](const char *data) {
+    return std::string(R"({"type": "image", "source": {"type": "base64",
+      "media_type": "image/png", "data": ")") +
+           data + "\"}}";
+  };
+  auto result = [&](const char *data) {
+    return R"({"type": "tool_result", "tool_use_id": "c", "content": [)" +
+           image(data) + "]}";
+  };
+  const ChatRequest moved =
+      accept(messagesOf, R"({"max_tokens": 5, "messages": [{"role": "user",
+      "content": [)" + image("AAAA") +
+                             "]}, {\"role\": \"user\", \"content\": [" +
+                             image("AQAA") + "," + result("AgAA") + "," +
+                             image("AwAA") + "," + result("BAAA") + "]}]}");
+  std::vector<int> order;
+  for (const MediaSource &medium : moved.media)
+    order.push_back(medium.bytes[0]);
+  EXPECT_THAT(order, testing::ElementsAre(0, 2, 4, 1, 3));
   EXPECT_EQ(refuse(messagesOf, "{" + hello + "}"), "max_tokens");
   EXPECT_EQ(refuse(messagesOf, with(R"(, "max_tokens": 5, "thinking": {"type":
     "maybe"})")),
