@@ -26,7 +26,10 @@ std::string describe(const Json *value) {
     return "a list";
   case Json::value_t::string: {
     const auto &text = value->get_ref<const std::string &>();
-    return "\"" + (text.size() > 60 ? text.substr(0, 60) + "..." : text) + "\"";
+    size_t end = std::min<size_t>(text.size(), 60);
+    while (end > 0 && end < text.size() && (text[end] & 0xC0) == 0x80)
+      --end;
+    return "\"" + text.substr(0, end) + (end < text.size() ? "..." : "") + "\"";
   }
   case Json::value_t::binary:
   case Json::value_t::discarded:

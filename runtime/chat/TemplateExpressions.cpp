@@ -224,10 +224,11 @@ Result<Value> Interpreter::loopAttribute(std::string_view wanted) {
 }
 
 Result<Value> Interpreter::attribute(const Value &object,
-                                     std::string_view wanted) const {
+                                     std::string_view wanted) {
   if (const DictValue *dict = object.dict()) {
     if (isDictMethod(wanted))
       return Value(Method());
+    LAPIDARY_TRY(charge(dict->items.size()));
     const Value *found = dict->find(wanted);
     return found ? *found : Value();
   }
@@ -437,11 +438,19 @@ Result<bool> Interpreter::isLess(const Value &a, const Value &b) {
     const int64_t *x = a.integer(left), *y = b.integer(right);
     return x && y ? *x < *y : a.number() < b.number();
   }
-  if (a.text() && b.text())
+  if (a.text() && b.text()) {
+    LAPIDARY_TRY(charge(std::min(a.text()->size(), b.text()->size())));
     return compareText(*a.text(), *b.text()) < 0;
+  }
   return invalidArgument(concat("expected two numbers or two strings to "
                                 "compare, found ",
                                 typeName(a), " and ", typeName(b)));
+}
+
+Result<bool> Interpreter::isEqual(const Value &a, const Value &b) {
+  if (a.content.index() == b.content.index())
+    LAPIDARY_TRY(charge(std::min(sizeOf(a), sizeOf(b))));
+  return equals(a, b);
 }
 
 Result<bool> Interpreter::contains(const Value &container, const Value &item) {
@@ -465,11 +474,8 @@ Result<Value> Interpreter::evaluateComparison(const Node &node) {
   const Value a = LAPIDARY_TRY(evaluate(children[0]));
   const Value b = LAPIDARY_TRY(evaluate(children[1]));
   const Kind kind = node.kind();
-  if (kind == Kind::Equal || kind == Kind::NotEqual) {
-    LAPIDARY_TRY(
-        charge(a.content.index() == b.content.index() ? sizeOf(a) : 0));
-    return Value(equals(a, b) == (kind == Kind::Equal));
-  }
+  if (kind == Kind::Equal || kind == Kind::NotEqual)
+    return Value(LAPIDARY_TRY(isEqual(a, b)) == (kind == Kind::Equal));
   if (kind == Kind::In || kind == Kind::NotIn)
     return Value(LAPIDARY_TRY(contains(b, a)) == (kind == Kind::In));
   if (kind == Kind::Less)
@@ -477,7 +483,7 @@ Result<Value> Interpreter::evaluateComparison(const Node &node) {
   if (kind == Kind::Greater)
     return Value(LAPIDARY_TRY(isLess(b, a)));
   // Also right where a number is NaN.
-  const bool same = equals(a, b);
+  const bool same = LAPIDARY_TRY(isEqual(a, b));
   return Value(same || LAPIDARY_TRY(kind == Kind::LessEqual ? isLess(a, b)
                                                             : isLess(b, a)));
 }

@@ -266,7 +266,10 @@ Result<Value> selectItems(Interpreter &interpreter, std::string_view name,
   return Value::list(std::move(chosen));
 }
 
-Result<Value> lengthOf(std::string_view name, const Value &input) {
+Result<Value> lengthOf(Interpreter &interpreter, std::string_view name,
+                       const Value &input) {
+  if (input.text())
+    LAPIDARY_TRY(interpreter.charge(input.text()->size()));
   const size_t length = input.text()   ? textLength(*input.text())
                         : input.list() ? input.list()->items.size()
                         : input.dict() ? input.dict()->items.size()
@@ -351,14 +354,17 @@ Result<Value> applyFilter(Interpreter &interpreter, std::string_view name,
     return selectItems(interpreter, name, input, arguments);
   LAPIDARY_TRY(arguments.check(0, {}));
   if (name == "length" || name == "count")
-    return lengthOf(name, input);
+    return lengthOf(interpreter, name, input);
   if (name == "items") {
     if (input.is<Undefined>())
       return Value::list({});
     return callMethod(interpreter, input, "items", arguments);
   }
-  if (name == "list")
-    return Value::list(LAPIDARY_TRY(interpreter.iterate(input))->items);
+  if (name == "list") {
+    const ListPointer items = LAPIDARY_TRY(interpreter.iterate(input));
+    LAPIDARY_TRY(interpreter.charge(items->items.size() * 64));
+    return Value::list(items->items);
+  }
   if (name == "reverse")
     return reverse(interpreter, input);
   if (name == "first" || name == "last") {

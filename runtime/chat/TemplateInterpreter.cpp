@@ -71,7 +71,7 @@ Result<Value> Interpreter::makeText(std::string made) {
 }
 
 Result<std::string> Interpreter::asText(const Value &value) {
-  LAPIDARY_TRY(charge(value.text() ? value.text()->size() : sizeOf(value)));
+  LAPIDARY_TRY(charge(sizeOf(value)));
   if (value.is<Macro>() || value.is<Function>() || value.is<Method>() ||
       value.is<NamespacePointer>())
     return unsupported(

@@ -41,7 +41,8 @@ public:
   Result<ListPointer> iterate(const Value &value);
   Result<bool> contains(const Value &container, const Value &item);
   Result<bool> isLess(const Value &a, const Value &b);
-  Result<Value> attribute(const Value &object, std::string_view name) const;
+  Result<bool> isEqual(const Value &a, const Value &b);
+  Result<Value> attribute(const Value &object, std::string_view name);
   Result<Value> item(const Value &object, const Value &index);
 
 private:

@@ -224,17 +224,15 @@ Result<bool> applyTest(Interpreter &interpreter, std::string_view name,
     return (*whole % *divisor == 0) != (name == "odd");
   }
   const Value &other = arguments[0];
-  if (is("==", "eq", "equalto", "!=", "ne")) {
-    LAPIDARY_TRY(interpreter.charge(sizeOf(input)));
-    return equals(input, other) != is("!=", "ne");
-  }
+  if (is("==", "eq", "equalto", "!=", "ne"))
+    return LAPIDARY_TRY(interpreter.isEqual(input, other)) != is("!=", "ne");
   if (is("in"))
     return interpreter.contains(other, input);
   if (is("<", "lt", "lessthan"))
     return interpreter.isLess(input, other);
   if (is(">", "gt", "greaterthan"))
     return interpreter.isLess(other, input);
-  if (equals(input, other))
+  if (LAPIDARY_TRY(interpreter.isEqual(input, other)))
     return true;
   return is("<=", "le") ? interpreter.isLess(input, other)
                         : interpreter.isLess(other, input);

@@ -94,6 +94,10 @@ size_t textLength(std::string_view text) {
   }));
 }
 
+bool isEmptyText(std::string_view text) {
+  return text.find_first_not_of(mark) == std::string_view::npos;
+}
+
 std::optional<TextMatch> findText(std::string_view text,
                                   std::string_view needle, size_t from) {
   if (!hasMarks(text.substr(from))) {

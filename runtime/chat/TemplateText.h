@@ -19,6 +19,8 @@ std::string plainText(std::string_view text);
 int compareText(std::string_view a, std::string_view b);
 /// In code points.
 size_t textLength(std::string_view text);
+/// Whether that is 0, found out at the first code point.
+bool isEmptyText(std::string_view text);
 /// Where `needle`, which is plain, begins in `text` at or after `from`, and the
 /// bytes it takes there.
 struct TextMatch {

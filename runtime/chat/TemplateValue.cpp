@@ -30,13 +30,32 @@ bool equalLists(const ListValue &a, const ListValue &b) {
          std::equal(a.items.begin(), a.items.end(), b.items.begin(), equals);
 }
 
+/// In any order, without looking through one for each item of the other.
 bool equalDicts(const DictValue &a, const DictValue &b) {
-  return a.items.size() == b.items.size() &&
-         std::ranges::all_of(a.items, [&](const auto &item) {
-           const Value *other = b.find(item.first);
-           return other && equals(item.second, *other);
-         });
+  if (a.items.size() != b.items.size())
+    return false;
+  using Item = std::pair<std::string, Value>;
+  const auto sorted = [](const DictValue &dict) {
+    std::vector<const Item *> items;
+    for (const Item &item : dict.items)
+      items.push_back(&item);
+    std::ranges::sort(items, [](const Item *x, const Item *y) {
+      return compareText(x->first, y->first) < 0;
+    });
+    return items;
+  };
+  const std::vector<const Item *> left = sorted(a), right = sorted(b);
+  return std::equal(left.begin(), left.end(), right.begin(),
+                    [](const Item *x, const Item *y) {
+                      return compareText(x->first, y->first) == 0 &&
+                             equals(x->second, y->second);
+                    });
 }
+
+/// What an item of a list or a mapping costs, beside its strings.
+constexpr size_t itemSize = 16;
+
+size_t addSizes(size_t a, size_t b) { return std::min(a + b, largestSize); }
 
 } // namespace
 
@@ -49,8 +68,10 @@ const Value *DictValue::find(std::string_view key) const {
 
 Result<Value> Value::list(std::vector<Value> items, bool isTuple) {
   auto result = std::make_shared<ListValue>();
-  for (const Value &item : items)
+  for (const Value &item : items) {
     LAPIDARY_TRY(checkItem(item, result->depth));
+    result->size = addSizes(result->size, itemSize + sizeOf(item));
+  }
   result->items = std::move(items);
   result->isTuple = isTuple;
   return Value(ListPointer(std::move(result)));
@@ -58,8 +79,11 @@ Result<Value> Value::list(std::vector<Value> items, bool isTuple) {
 
 Result<Value> Value::dict(std::vector<std::pair<std::string, Value>> items) {
   auto result = std::make_shared<DictValue>();
-  for (const auto &item : items)
+  for (const auto &item : items) {
     LAPIDARY_TRY(checkItem(item.second, result->depth));
+    result->size = addSizes(result->size,
+                            itemSize + item.first.size() + sizeOf(item.second));
+  }
   result->items = std::move(items);
   return Value(DictPointer(std::move(result)));
 }
@@ -93,7 +117,7 @@ bool Value::isTrue() const {
   if (isNumber())
     return number() != 0;
   if (text())
-    return textLength(*text()) > 0;
+    return !isEmptyText(*text());
   if (list())
     return !list()->items.empty();
   return !dict() || !dict()->items.empty();
@@ -182,14 +206,9 @@ void appendText(std::string &text, const Value &value) {
 size_t sizeOf(const Value &value) {
   if (value.text())
     return value.text()->size();
-  size_t size = 16;
-  if (value.list())
-    for (const Value &item : value.list()->items)
-      size += sizeOf(item);
-  if (value.dict())
-    for (const auto &item : value.dict()->items)
-      size += item.first.size() + sizeOf(item.second);
-  return size;
+  return itemSize + (value.list()   ? value.list()->size
+                     : value.dict() ? value.dict()->size
+                                    : 0);
 }
 
 Result<Value> fromJson(const nlohmann::ordered_json &json,

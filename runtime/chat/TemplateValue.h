@@ -27,12 +27,16 @@ struct ListValue {
   std::vector<Value> items;
   bool isTuple = false;
   int depth = 1;
+  /// sizeOf, known without a walk: values share parts, so that what a walk
+  /// sees can be far more than what was made.
+  size_t size = 0;
 };
 
 struct DictValue {
   /// In the order in which they came.
   std::vector<std::pair<std::string, Value>> items;
   int depth = 1;
+  size_t size = 0;
 
   const Value *find(std::string_view key) const;
 };
@@ -118,12 +122,14 @@ public:
 
 /// "a string", for messages.
 const char *typeName(const Value &value);
-/// Python's ==.
+/// Python's ==. Its work is bounded by either's size.
 bool equals(const Value &a, const Value &b);
 /// Appends Python's str(), or repr(), which quotes strings.
 void appendText(std::string &text, const Value &value);
 void appendRepr(std::string &text, const Value &value);
-/// The bytes of the strings in it, and some for every item.
+/// The bytes of the strings in it, and some for every item; no more than
+/// `largestSize`.
+constexpr size_t largestSize = size_t(1) << 40;
 size_t sizeOf(const Value &value);
 
 /// JSON as a template sees it; `tokenizer` protects its strings.

@@ -138,6 +138,25 @@ TEST(TemplateTest, LimitsHold) {
   EXPECT_THAT(errorOf("{% set n = namespace(l=[]) %}{% for i in range(1000) "
                       "%}{% set n.l = [n.l] %}{% endfor %}"),
               HasSubstr("levels"));
+  // Values share parts: what a walk would see is known before it is walked.
+  for (const char *use :
+       {"{{ ns.a }}", "{{ ns.a == ns.b }}", "{{ ns.a|tojson }}",
+        "{{ 1 in [ns.a] }}", "{{ ns.a is eq ns.b }}"}) {
+    SCOPED_TRACE(use);
+    EXPECT_THAT(
+        errorOf(std::string("{% set ns = namespace(a=[1, 1], b=[1, 1]) %}"
+                            "{% for i in range(60) %}"
+                            "{% set ns.a = [ns.a, ns.a] %}"
+                            "{% set ns.b = [ns.b, ns.b] %}{% endfor %}") +
+                use),
+        HasSubstr("too many steps"));
+  }
+  EXPECT_THAT(errorOf("{% set l = range(100000)|list %}{% for i in "
+                      "range(100000) %}{% set m = l|list %}{% endfor %}"),
+              HasSubstr("too many steps"));
+  EXPECT_THAT(errorOf("{% set t = 'x' * 100000 %}{% for i in range(100000) %}"
+                      "{% set m = t|length + (t < t ~ 'y')|int %}{% endfor %}"),
+              HasSubstr("too many steps"));
   EXPECT_THAT(errorOf("{{ 'x' * 1000000000 }}"), HasSubstr("2^28"));
   EXPECT_THAT(errorOf("{% set a = 'x' * 100000 %}{{ a.replace('x', a) }}"),
               HasSubstr("may have more than"));
