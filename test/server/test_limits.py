@@ -231,6 +231,23 @@ class Queue(unittest.TestCase):
         finally:
             self.assertEqual(server.stop(), 0)
 
+    def testImagesAreBounded(self):
+        server = Server("--image-max-tokens", "9")
+        try:
+            def see(**more):
+                image = {"url": dataUri(EVAL / "media" / "digits_00_image0.png"), **more}
+                content = [{"type": "image_url", "image_url": image}]
+                return server.post("/v1/chat/completions",
+                                   {"messages": [{"role": "user", "content": content}], "max_tokens": 1})
+            text = server.post("/v1/chat/completions", {**ask(""), "max_tokens": 1})[2]["usage"]["prompt_tokens"]
+            for more in ({}, {"detail": "high"}, {"max_soft_tokens": 9}):
+                status, _, reply = see(**more)
+                self.assertEqual(status, 200)
+                self.assertLess(reply["usage"]["prompt_tokens"] - text, 14)
+            self.assertEqual(see(max_soft_tokens=10)[0], 400)
+        finally:
+            self.assertEqual(server.stop(), 0)
+
     def testStopsGracefully(self):
         server = Server("--parallel", "1")
         replies = []

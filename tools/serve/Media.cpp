@@ -123,6 +123,10 @@ private:
                               medium.framesPerSecond);
       video.frames.push_back(LAPIDARY_TRY(decodeImage(
           frame.bytes.empty() ? fetched : frame.bytes, frame.place)));
+      // All of them are held until the last one is decoded.
+      if (!room.take(video.frames.back().rgb.size()))
+        return outOfMemory("the media of all requests at hand take too much "
+                           "memory");
     }
     return video;
   }
