@@ -257,7 +257,7 @@ Result<bool> SchemaGrammar::allows(const SchemaJson &schema,
       }))
     return false;
   for (const auto &[key, limit] : schema.items()) {
-    const char *type = impliedType(singleKeyword(key, limit));
+    const char *type = impliedType(singleKeyword(key, true));
     if (!type || !isOfType(value, type))
       continue;
     if (value.is_number() && limit.is_number() && key != "multipleOf") {
