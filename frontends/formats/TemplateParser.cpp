@@ -28,6 +28,7 @@ private:
   Node parseTarget(bool isSet);
   Node parseTargetItem(bool isSet);
   Status checkCalls() const;
+  Status checkFilter(const TemplateTree::Node &filter) const;
 
   /// Macros and loops around what is read.
   int macros = 0, loops = 0;
@@ -234,8 +235,36 @@ Parser::Node Parser::parseTarget(bool isSet) {
 }
 
 /// What is called is a macro, a method or a function that there is.
+/// Arguments that are given by name.
+Status Parser::checkFilter(const TemplateTree::Node &filter) const {
+  // They may be another filter's, whose name is a value.
+  if (filter.text == "map" && filter.children.size() > 1 &&
+      tree.nodes[filter.children[1]].kind != Kind::Keyword)
+    return {};
+  for (const uint32_t child : filter.children) {
+    const TemplateTree::Node &argument = tree.nodes[child];
+    if (argument.kind == Kind::Keyword &&
+        !chat::takesArgument(filter.text, argument.text))
+      return error(places[child],
+                   concat("the filter '", filter.text, "' has no argument '",
+                          argument.text.substr(0, 60), "' here"));
+  }
+  return {};
+}
+
 Status Parser::checkCalls() const {
   for (const TemplateTree::Node &node : tree.nodes) {
+    if (node.kind == Kind::Filter)
+      LAPIDARY_TRY(checkFilter(node));
+    if (node.kind == Kind::Attribute) {
+      const TemplateTree::Node &object = tree.nodes[node.children[0]];
+      if (object.kind == Kind::Name && object.text == "loop" &&
+          !chat::hasName(chat::loopNames, node.text))
+        return error(places[node.children[0]],
+                     concat("'loop.", node.text.substr(0, 60),
+                            "' is not supported; expected one of ",
+                            chat::listNames(chat::loopNames)));
+    }
     if (node.kind != Kind::Call)
       continue;
     const TemplateTree::Node &callee = tree.nodes[node.children[0]];

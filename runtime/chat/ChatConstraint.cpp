@@ -200,9 +200,11 @@ public:
         marks(std::move(marks)), budget(rules.thinkingBudget),
         inThought(rules.startsInThought && this->marks.has(ChannelEnd)),
         state(this->grammar.start()) {
-    for (int32_t token : tokens.all().tokens)
-      if (budget >= 0 && tokens.bytes(token) == "\n")
-        newLines.push_back(token);
+    // The tokens are in the order of their bytes.
+    const auto bytes = [&](int32_t token) { return tokens.bytes(token); };
+    const auto [first, last] = std::ranges::equal_range(
+        tokens.all().tokens, std::string_view("\n"), {}, bytes);
+    newLines.assign(first, last);
   }
 
   /// Finds dead ends before anything is chosen.

@@ -2,6 +2,8 @@
 #include "runtime/chat/ChatConstraint.h"
 #include "runtime/core/Text.h"
 
+#include <algorithm>
+
 namespace lapidary {
 namespace {
 
@@ -32,6 +34,56 @@ Status readFormat(const Json &format, ChatRules &rules) {
   return {};
 }
 
+/// The name of a tool, with or without the wrapper; null where it has none.
+const Json *nameOf(const Json &tool) {
+  const Json *holder =
+      tool.is_object() && tool.contains("function") ? &tool["function"] : &tool;
+  return holder->is_object() && holder->contains("name") &&
+                 (*holder)["name"].is_string()
+             ? &(*holder)["name"]
+             : nullptr;
+}
+
+/// {"type": "allowed_tools", "mode": ..., "tools": [...]}: only those may be
+/// called.
+Status readAllowedTools(const Json &choice, ChatRules &rules) {
+  // The Responses API has them without a wrapper.
+  const Json &allowed =
+      choice.contains("allowed_tools") ? choice["allowed_tools"] : choice;
+  const auto wrong = [](std::string_view expected) {
+    return invalidArgument(
+        concat("tool_choice.allowed_tools: expected ", expected));
+  };
+  if (!allowed.is_object() || !allowed.contains("mode") ||
+      !(allowed["mode"] == "auto" || allowed["mode"] == "required"))
+    return wrong("a mode, auto or required");
+  if (!allowed.contains("tools") || !allowed["tools"].is_array() ||
+      allowed["tools"].empty())
+    return wrong("a list of tools");
+  Json chosen = Json::array();
+  for (const Json &tool : allowed["tools"]) {
+    const Json *name = nameOf(tool);
+    if (!name)
+      return wrong("tools with names");
+    const auto same = [&](const Json &other) {
+      const Json *otherName = nameOf(other);
+      return otherName && *otherName == *name;
+    };
+    const auto found =
+        std::find_if(rules.tools.begin(), rules.tools.end(), same);
+    if (found == rules.tools.end())
+      return wrong(concat("names of tools, found '", name->get<std::string>(),
+                          "', which is none"));
+    if (std::none_of(chosen.begin(), chosen.end(), same))
+      chosen.push_back(*found);
+  }
+  rules.tools = std::move(chosen);
+  rules.toolChoice = allowed["mode"] == "required"
+                         ? ChatRules::ToolChoice::Required
+                         : ChatRules::ToolChoice::Auto;
+  return {};
+}
+
 Status readToolChoice(const Json &choice, ChatRules &rules) {
   using ToolChoice = ChatRules::ToolChoice;
   if (choice == "none") {
@@ -40,17 +92,17 @@ Status readToolChoice(const Json &choice, ChatRules &rules) {
     rules.toolChoice = ToolChoice::Auto;
   } else if (choice == "required") {
     rules.toolChoice = ToolChoice::Required;
+  } else if (choice.is_object() && choice.contains("type") &&
+             choice["type"] == "allowed_tools") {
+    return readAllowedTools(choice, rules);
   } else {
-    const Json *holder = choice.is_object() && choice.contains("function")
-                             ? &choice["function"]
-                             : &choice;
-    if (!holder->is_object() || !holder->contains("name") ||
-        !(*holder)["name"].is_string())
-      return invalidArgument("tool_choice: expected none, auto, required or "
-                             "{\"type\": \"function\", \"function\": "
-                             "{\"name\": ...}}");
+    const Json *name = nameOf(choice);
+    if (!name)
+      return invalidArgument("tool_choice: expected none, auto, required, "
+                             "allowed_tools or {\"type\": \"function\", "
+                             "\"function\": {\"name\": ...}}");
     rules.toolChoice = ToolChoice::Required;
-    rules.toolName = (*holder)["name"].get<std::string>();
+    rules.toolName = name->get<std::string>();
   }
   return {};
 }

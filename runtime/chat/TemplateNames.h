@@ -40,10 +40,40 @@ constexpr std::string_view methodNames[] = {
 constexpr std::string_view functionNames[] = {"dict", "namespace",
                                               "raise_exception", "range"};
 
+/// What `loop` has.
+constexpr std::string_view loopNames[] = {
+    "depth",  "depth0",   "first",    "index",    "index0",   "last",
+    "length", "nextitem", "previtem", "revindex", "revindex0"};
+
+/// Arguments that filters take by name; those that are not listed take none.
+/// What `map` passes on to another filter is that filter's.
+struct FilterArguments {
+  std::string_view filter;
+  std::string_view names[3];
+};
+constexpr FilterArguments filterArguments[] = {
+    {"d", {"default_value", "boolean"}},
+    {"default", {"default_value", "boolean"}},
+    {"dictsort", {"case_sensitive", "by", "reverse"}},
+    {"float", {"default"}},
+    {"int", {"default"}},
+    {"join", {"d"}},
+    {"map", {"attribute", "default"}},
+    {"replace", {"old", "new", "count"}},
+    {"tojson", {"indent", "ensure_ascii"}},
+    {"trim", {"chars"}}};
+
 template <size_t N>
 constexpr bool hasName(const std::string_view (&names)[N],
                        std::string_view name) {
   return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
+
+constexpr bool takesArgument(std::string_view filter, std::string_view name) {
+  for (const FilterArguments &each : filterArguments)
+    if (each.filter == filter)
+      return hasName(each.names, name);
+  return false;
 }
 
 template <size_t N> std::string listNames(const std::string_view (&names)[N]) {

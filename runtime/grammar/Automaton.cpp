@@ -7,8 +7,15 @@
 
 namespace lapidary {
 namespace {
-/// Items of one state: beyond it a grammar is ambiguous without need.
-constexpr size_t maxItems = 512;
+/// Items of one state: every alternative that may begin is one, and a list of
+/// a thousand tools or rules is not too much. Beyond it a grammar is ambiguous
+/// without need; what they cost is bounded by `workLeft`.
+constexpr size_t maxItems = 4096;
+/// For one mask: about half a second where a grammar is made to be costly.
+constexpr int64_t maskWork = int64_t(1) << 28;
+/// For an answer: a few of those, and for every mask what masks take anyway.
+constexpr int64_t answerWork = int64_t(1) << 30;
+constexpr int64_t commonWork = int64_t(1) << 18;
 /// Tables of all states together; a walk over a vocabulary that needs more
 /// gives up.
 constexpr size_t maxTable = size_t(1) << 24;
@@ -18,10 +25,18 @@ constexpr size_t maxAllItems = size_t(1) << 23;
 Automaton::Automaton(std::shared_ptr<const Grammar> grammarToRun)
     : grammar(std::move(grammarToRun)),
       classOf(grammar->classes().begin(), grammar->classes().end()),
-      classCount(static_cast<uint32_t>(grammar->classSymbols().size())) {
+      classCount(static_cast<uint32_t>(grammar->classSymbols().size())),
+      answerLeft(answerWork) {
   clear();
+  allowWork();
   add(grammar->start(), 0);
   first = intern();
+}
+
+void Automaton::allowWork() {
+  answerLeft -= allowed - std::max<int64_t>(workLeft, 0);
+  answerLeft = std::min(answerLeft + commonWork, answerWork);
+  allowed = workLeft = std::clamp<int64_t>(answerLeft, 0, maskWork);
 }
 
 void Automaton::clear() {

@@ -30,9 +30,12 @@ public:
   /// Whether a state was given up because the grammar is too ambiguous there;
   /// it then reads as dead.
   bool overflowed() const { return overflow; }
-  /// Before each walk over a vocabulary: renews what it may cost, which is
-  /// about a second where a grammar is made to be costly.
-  void allowWork() { workLeft = int64_t(1) << 29; }
+  /// Whether that was for its work, not for one state's ambiguity.
+  bool isSpent() const { return workLeft < 0; }
+  /// Before each walk over a vocabulary: renews what it may cost, as far as the
+  /// whole answer may still cost it. A walk that other answers wait for must
+  /// not take long, nor all of them together.
+  void allowWork();
   size_t size() const { return entries.size(); }
   /// Forgets all but one state; returns its new number. The start is forgotten.
   State compact(State keep);
@@ -65,7 +68,8 @@ private:
   uint32_t classCount;
   State first = dead;
   bool overflow = false;
-  int64_t workLeft = int64_t(1) << 29;
+  /// Of this walk, what it was given, and of the answer without this walk.
+  int64_t workLeft = 0, allowed = 0, answerLeft;
 
   std::vector<Entry> entries;
   std::vector<Item> items;

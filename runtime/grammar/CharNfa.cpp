@@ -3,12 +3,14 @@
 
 #include "runtime/core/Text.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace lapidary {
 namespace {
-/// Edges of all states together.
+/// Edges of all states together, and the ranges of their characters.
 constexpr size_t maxEdges = 1 << 20;
+constexpr size_t maxRanges = size_t(1) << 23;
 
 Status tooLarge() {
   return unsupported(concat("the pattern and the lengths together need more "
@@ -21,7 +23,7 @@ Status tooLarge() {
 Status CharNfa::removeSkips() {
   std::vector<uint32_t> seen(states.size(), UINT32_MAX), work;
   std::vector<State> flat(states.size());
-  size_t edges = 0;
+  size_t edges = 0, ranges = 0;
   for (uint32_t state = 0; state < states.size(); ++state) {
     work.assign(1, state);
     seen[state] = state;
@@ -32,7 +34,9 @@ Status CharNfa::removeSkips() {
       flat[state].edges.insert(flat[state].edges.end(), from.edges.begin(),
                                from.edges.end());
       edges += from.edges.size() + from.skips.size();
-      if (edges > maxEdges)
+      for (const Edge &edge : from.edges)
+        ranges += edge.characters.ranges().size();
+      if (edges > maxEdges || ranges > maxRanges)
         return tooLarge();
       for (uint32_t next : from.skips) {
         if (seen[next] != state)
@@ -69,7 +73,7 @@ Result<CharNfa> intersect(CharNfa left, CharNfa right) {
   CharNfa both;
   std::unordered_map<uint64_t, uint32_t> known;
   std::vector<uint64_t> pairs;
-  size_t edges = 0;
+  size_t edges = 0, ranges = 0;
   const auto stateOf = [&](uint32_t a, uint32_t b) {
     uint64_t key = uint64_t(a) << 32 | b;
     auto [at, isNew] = known.try_emplace(key, both.states.size());
@@ -86,12 +90,15 @@ Result<CharNfa> intersect(CharNfa left, CharNfa right) {
     both.states[state].accepts = a.accepts && b.accepts;
     for (const CharNfa::Edge &first : a.edges) {
       for (const CharNfa::Edge &second : b.edges) {
+        ranges += std::max(first.characters.ranges().size(),
+                           second.characters.ranges().size());
         CharSet common = first.characters.intersect(second.characters);
         if (!common.empty()) {
           uint32_t to = stateOf(first.to, second.to);
           both.states[state].edges.push_back({std::move(common), to});
         }
-        if (++edges > maxEdges || both.states.size() > CharNfa::maxStates)
+        if (++edges > maxEdges || ranges > maxRanges ||
+            both.states.size() > CharNfa::maxStates)
           return tooLarge();
       }
     }

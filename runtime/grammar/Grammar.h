@@ -58,7 +58,6 @@ public:
     return std::span(allCalls).subspan(state.callBegin,
                                        state.callEnd - state.callBegin);
   }
-  size_t stateCount() const { return states.size(); }
   /// Symbols that no edge tells apart have one class.
   std::span<const uint16_t> classes() const { return classOf; }
   /// A symbol of each class.

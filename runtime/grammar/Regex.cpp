@@ -378,6 +378,14 @@ private:
                                 "only ^ first and $ last"));
     case Node::Kind::Characters: {
       uint32_t to = nfa.addState();
+      // Each repetition has its own copy.
+      ranges += node.characters.ranges().size();
+      if (ranges > mostRanges)
+        return unsupported(concat("the pattern '", pattern,
+                                  "' repeats classes "
+                                  "of more than ",
+                                  mostRanges,
+                                  " ranges; make its counts smaller"));
       if (!node.characters.empty())
         nfa.states[from].edges.push_back({node.characters, to});
       return to;
@@ -421,8 +429,11 @@ private:
     return end;
   }
 
+  /// Some MB.
+  static constexpr size_t mostRanges = size_t(1) << 19;
   std::string_view pattern;
   CharNfa nfa;
+  size_t ranges = 0;
 };
 
 } // namespace

@@ -4,6 +4,7 @@
 #include "runtime/model/Unicode.h"
 
 #include <algorithm>
+#include <unordered_set>
 
 namespace lapidary {
 namespace {
@@ -135,6 +136,8 @@ SchemaGrammar::readProperties(const SchemaJson &schema,
                        const std::string &place, bool isRequired) -> Status {
     if (notation.isGemma() &&
         (name.empty() || name.find_first_of(":,{}[]") != std::string::npos ||
+         name.front() == ' ' || name.back() == ' ' || name.front() == '"' ||
+         name.front() == '\'' ||
          std::any_of(name.begin(), name.end(),
                      [](char c) { return uint8_t(c) < ' '; })))
       return unsupported(concat("the schema at '", place,
@@ -147,19 +150,19 @@ SchemaGrammar::readProperties(const SchemaJson &schema,
     properties.push_back({name, rule, isRequired});
     return {};
   };
+  std::unordered_set<std::string> requiredNames, names;
+  for (const SchemaJson &name : required)
+    requiredNames.insert(name.get<std::string>());
   for (const auto &[name, type] : declared.items()) {
-    bool isRequired =
-        std::find(required.begin(), required.end(), name) != required.end();
+    names.insert(name);
+    bool isRequired = requiredNames.contains(name);
     if (type == false && !isRequired)
       continue;
     LAPIDARY_TRY(add(name, type, concat(at, "/properties/", name), isRequired));
   }
   for (size_t index = 0; index < required.size(); ++index) {
     std::string name = required[index].get<std::string>();
-    bool isKnown = declared.contains(name) ||
-                   std::find(required.begin(), required.begin() + index,
-                             required[index]) != required.begin() + index;
-    if (!isKnown)
+    if (names.insert(name).second)
       LAPIDARY_TRY(add(name, others, concat(at, "/required/", index), true));
   }
   if (notation.isGemma() && properties.size() > mostInAnyOrder)

@@ -177,9 +177,10 @@ Status SchemaGrammar::addSchema(const SchemaJson &schema, const std::string &at,
                                               value) != values.end();
       values = listed ? SchemaJson::array({value}) : SchemaJson::array();
     }
+    Beginnings known;
     for (const SchemaJson &value : values)
       if (LAPIDARY_TRY(allows(schema, types, value, at)))
-        builder.addSkip(addLiteral(from, value), to);
+        builder.addSkip(addListed(from, value, known), to);
     return {};
   }
   if (types.empty() && schema.is_object())
@@ -256,7 +257,7 @@ Result<bool> SchemaGrammar::allows(const SchemaJson &schema,
       }))
     return false;
   for (const auto &[key, limit] : schema.items()) {
-    const char *type = impliedType(singleKeyword(key, limit));
+    const char *type = impliedType(singleKeyword(key, true));
     if (!type || !isOfType(value, type))
       continue;
     if (value.is_number() && limit.is_number() && key != "multipleOf") {

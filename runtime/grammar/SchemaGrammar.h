@@ -35,6 +35,12 @@ private:
                       const std::vector<std::string> &types,
                       const SchemaJson &value, const std::string &at);
   State addLiteral(State from, const SchemaJson &value);
+  /// States behind what listed values begin with.
+  struct Beginnings {
+    std::optional<State> quote;
+    std::map<std::pair<State, char>, State> next;
+  };
+  State addListed(State from, const SchemaJson &value, Beginnings &known);
   State addName(State from, const std::string &name);
 
   struct Property {

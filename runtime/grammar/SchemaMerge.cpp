@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <unordered_set>
 
 namespace lapidary {
 namespace {
@@ -32,7 +34,37 @@ bool isTrue(const SchemaJson &schema) {
   return schema.is_boolean() ? schema.get<bool>() : schema.empty();
 }
 
+/// The values in it, itself included, and its text in units that cost as much.
+int64_t workOf(const SchemaJson &json) {
+  int64_t work = 1;
+  if (json.is_string())
+    work +=
+        static_cast<int64_t>(json.get_ref<const std::string &>().size()) / 64;
+  if (json.is_structured())
+    for (const auto &[key, value] : json.items())
+      work += workOf(value);
+  return work;
+}
+
+/// Schemas' values as keys of a set. Numbers that are equal have equal texts:
+/// whether one was written as 1 or 1.0 does not count.
+std::string keyOf(const SchemaJson &value) {
+  if (value.is_number_float() && std::fabs(value.get<double>()) < 0x1p62 &&
+      value.get<double>() == std::floor(value.get<double>()))
+    return std::to_string(value.get<int64_t>());
+  return value.dump(-1, ' ', false, SchemaJson::error_handler_t::replace);
+}
+
 } // namespace
+
+Status SchemaMerger::charge(int64_t work, const std::string &at) {
+  workLeft -= work;
+  if (workLeft >= 0)
+    return {};
+  return unsupported(concat("the schema at '", at,
+                            "': $ref and allOf lead to each other too often, "
+                            "or to too much, to be merged"));
+}
 
 SchemaJson singleKeyword(const std::string &key, const SchemaJson &value) {
   SchemaJson schema = SchemaJson::object();
@@ -140,10 +172,12 @@ Result<const SchemaJson *> SchemaMerger::resolve(const SchemaJson &reference,
 Result<std::optional<SchemaJson>> SchemaMerger::expand(const SchemaJson &schema,
                                                        const std::string &at,
                                                        int depth) {
-  if (depth > deepestMerge || --workLeft < 0)
+  if (depth > deepestMerge)
     return unsupported(concat("the schema at '", at,
                               "': $ref and allOf lead to each other too often "
                               "to be merged"));
+  // Besides, a step through `allOf` or `$ref` takes some hundred of these.
+  LAPIDARY_TRY(charge(200 + workOf(schema), at));
   if (schema.is_boolean())
     return schema.get<bool>() ? std::optional(SchemaJson::object())
                               : std::nullopt;
@@ -166,8 +200,9 @@ Result<std::optional<SchemaJson>> SchemaMerger::expand(const SchemaJson &schema,
     return invalidArgument(
         concat("the schema at '", at, "/allOf': expected a list of schemas"));
   for (size_t index = 0; index < all->size() && result; ++index)
-    result = LAPIDARY_TRY(
-        merge(*result, (*all)[index], concat(at, "/allOf/", index), depth + 1));
+    if ((*all)[index] != SchemaJson::object())
+      result = LAPIDARY_TRY(merge(*result, (*all)[index],
+                                  concat(at, "/allOf/", index), depth + 1));
   return result;
 }
 
@@ -179,6 +214,8 @@ Result<std::optional<SchemaJson>> SchemaMerger::merge(const SchemaJson &left,
   std::optional<SchemaJson> b = LAPIDARY_TRY(expand(right, at, depth + 1));
   if (!a || !b)
     return std::optional<SchemaJson>();
+  // Each look for a keyword goes through all of them.
+  LAPIDARY_TRY(charge(static_cast<int64_t>(a->size() * b->size() / 32), at));
   LAPIDARY_TRY(sayNull(*a, at));
   LAPIDARY_TRY(sayNull(*b, at));
   SchemaJson result = *a;
@@ -228,16 +265,36 @@ Result<bool> SchemaMerger::mergeKeyword(SchemaJson &left,
     return true;
   }
   if (key == "required" && mine.is_array() && value.is_array()) {
+    std::unordered_set<std::string> names;
+    for (const SchemaJson &name : mine)
+      names.insert(keyOf(name));
     for (const SchemaJson &name : value)
-      if (std::find(mine.begin(), mine.end(), name) == mine.end())
+      if (names.insert(keyOf(name)).second)
         mine.push_back(name);
     return true;
   }
   if (key == "enum" && mine.is_array() && value.is_array()) {
+    // Structured values are few; that two of them are equal does not show in
+    // their texts, since numbers within them may be written differently.
+    std::unordered_set<std::string> texts;
+    std::vector<const SchemaJson *> structured;
+    for (const SchemaJson &entry : value)
+      if (entry.is_structured())
+        structured.push_back(&entry);
+      else
+        texts.insert(keyOf(entry));
     SchemaJson both = SchemaJson::array();
-    for (const SchemaJson &entry : mine)
-      if (std::find(value.begin(), value.end(), entry) != value.end())
+    for (const SchemaJson &entry : mine) {
+      if (!entry.is_structured()) {
+        if (texts.contains(keyOf(entry)))
+          both.push_back(entry);
+        continue;
+      }
+      LAPIDARY_TRY(charge(static_cast<int64_t>(structured.size()), at));
+      if (std::any_of(structured.begin(), structured.end(),
+                      [&](const SchemaJson *other) { return *other == entry; }))
         both.push_back(entry);
+    }
     mine = both;
     return !both.empty();
   }
@@ -288,6 +345,18 @@ Result<bool> SchemaMerger::mergeProperties(SchemaJson &result,
                                            const SchemaJson &left,
                                            const SchemaJson &right,
                                            const std::string &at, int depth) {
+  const auto speaks = [](const SchemaJson &schema) {
+    return schema.contains("properties") ||
+           schema.contains("additionalProperties");
+  };
+  if (!speaks(right))
+    return true;
+  if (!speaks(left)) {
+    for (const char *key : {"properties", "additionalProperties"})
+      if (right.contains(key))
+        result[key] = right[key];
+    return true;
+  }
   const SchemaJson none = SchemaJson::object(), all = true;
   const auto partOf = [](const SchemaJson &schema, const char *key,
                          const SchemaJson &otherwise) -> const SchemaJson & {
@@ -301,6 +370,9 @@ Result<bool> SchemaMerger::mergeProperties(SchemaJson &result,
   if (!mine.is_object() || !theirs.is_object())
     return invalidArgument(
         concat("the schema at '", at, "/properties': expected an object"));
+  // Each look for a name goes through all of them.
+  const auto names = static_cast<int64_t>(mine.size() + theirs.size());
+  LAPIDARY_TRY(charge(names * names / 32, at));
   SchemaJson properties = SchemaJson::object();
   const auto add = [&](const std::string &name, const SchemaJson &a,
                        const SchemaJson &b) -> Status {

@@ -43,9 +43,12 @@ private:
   Result<bool> mergeProperties(SchemaJson &result, const SchemaJson &left,
                                const SchemaJson &right, const std::string &at,
                                int depth);
+  /// Counts what is copied or looked through against the work that is left.
+  Status charge(int64_t work, const std::string &at);
   const SchemaJson &document;
-  /// Bounds what references to references can cost.
-  int64_t workLeft = 20000;
+  /// Bounds what references to references, and merging large schemas with many
+  /// others, can cost: values of JSON, each of which takes about 100 ns.
+  int64_t workLeft = 4000000;
 };
 
 /// The names of types that a schema allows, "integer" beside "number" only

@@ -280,6 +280,30 @@ Status SchemaGrammar::addNumber(const SchemaJson &schema, bool integer,
   return {};
 }
 
+/// One of many values: those that begin alike share their beginnings, so that
+/// few of them are open at once.
+GrammarBuilder::State SchemaGrammar::addListed(State from,
+                                               const SchemaJson &value,
+                                               Beginnings &known) {
+  if (value.is_structured())
+    return addLiteral(from, value);
+  const bool isText = value.is_string();
+  if (isText) {
+    if (!known.quote)
+      known.quote = addQuote(from);
+    from = *known.quote;
+  }
+  const std::string text = isText ? value.get<std::string>() : value.dump();
+  for (char c : text) {
+    auto [at, isNew] = known.next.try_emplace({from, c}, 0);
+    if (isNew)
+      at->second = isText ? addStringText(from, std::string(1, c))
+                          : builder.addText(from, std::string(1, c));
+    from = at->second;
+  }
+  return isText ? addQuote(from) : from;
+}
+
 GrammarBuilder::State SchemaGrammar::addLiteral(State from,
                                                 const SchemaJson &value) {
   if (value.is_string())

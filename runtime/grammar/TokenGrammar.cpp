@@ -146,7 +146,8 @@ Result<std::span<const uint32_t>> TokenGrammar::mask(State state) {
   if ((masks.size() + 1) * words * sizeof(uint32_t) > maxMaskBytes)
     masks.clear();
   std::vector<uint32_t> bits(words);
-  automaton.allowWork();
+  if (!automaton.overflowed())
+    automaton.allowWork();
   if (takesPlainText(state)) {
     std::copy(table.plainTokens().begin(), table.plainTokens().end(),
               bits.begin());
@@ -160,6 +161,9 @@ Result<std::span<const uint32_t>> TokenGrammar::mask(State state) {
       for (int32_t token : marks[mark])
         if (token >= 0 && token < table.vocabularySize())
           bits[token / 32] |= 1u << token % 32;
+  if (automaton.overflowed() && automaton.isSpent())
+    return unsupported("the grammar or schema takes too much work to be "
+                       "followed: make its patterns or counts simpler");
   if (automaton.overflowed())
     return unsupported("the grammar or schema is too ambiguous to be followed: "
                        "the same text has too many readings");

@@ -50,6 +50,10 @@ Status decodeAnswer(Session &session, Answer &answer,
   return {};
 }
 
+/// Around the model's thoughts.
+constexpr std::string_view channelBegin = "<|channel>",
+                           channelEnd = "<channel|>";
+
 bool contains(const flatbuffers::Vector<int32_t> &tokens, int32_t token) {
   return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
 }
@@ -99,6 +103,8 @@ void Answer::takeText(const std::string &text) {
     return;
   held += text;
   taken += text.size();
+  if (!inContent)
+    return release(taken);
   StopStrings::Found found = stops.push(text);
   if (found.index >= 0) {
     gathered.stopString = options.stop[static_cast<size_t>(found.index)];
@@ -117,16 +123,36 @@ void Answer::takeControl(const TokenChoice &choice) {
   release(taken);
   stops.clear();
   taken = released = 0;
+  const std::string_view name = tokenizer.piece(choice.id);
+  if (name == channelBegin || name == "<|tool_call>")
+    inContent = false;
+  else if (name == channelEnd || name == "<tool_call|>")
+    inContent = true;
   if (wantsMore && options.onPart)
     wantsMore = options.onPart({{}, choice.id, {&choice, 1}});
 }
 
+void Answer::readPrompt() {
+  for (int32_t token : gathered.promptIds)
+    if (token != model.image_token() && token != model.video_token() &&
+        token != model.audio_token())
+      sampler.see(token);
+  if (options.stop.empty() || options.specialTokens)
+    return;
+  const std::optional<int32_t> begin = tokenizer.idOf(channelBegin),
+                               end = tokenizer.idOf(channelEnd),
+                               turn = tokenizer.idOf("<|turn>");
+  for (size_t at = gathered.promptIds.size(); begin && at-- > 0;) {
+    const int32_t token = gathered.promptIds[at];
+    inContent = token != *begin;
+    if (!inContent || token == end || token == turn)
+      return;
+  }
+}
+
 Result<int32_t> Answer::choose(std::span<const float> logits) {
   if (gathered.ids.empty())
-    for (int32_t token : gathered.promptIds)
-      if (token != model.image_token() && token != model.video_token() &&
-          token != model.audio_token())
-        sampler.see(token);
+    readPrompt();
   std::span<const uint32_t> allowed;
   if (options.constraint) {
     mask.assign(sampler.maskWords(), ~uint32_t(0));

@@ -76,8 +76,10 @@ struct GenerateOptions {
   bool specialTokens = false;
   /// Says which tokens may come; null: all. For this answer alone.
   std::shared_ptr<Constraint> constraint;
-  /// Texts that end the answer and are no part of it. A special token that is
-  /// not shown interrupts them.
+  /// Texts that end the answer and are no part of it, where they come in its
+  /// content: thoughts, from <|channel> to <channel|>, and calls, from
+  /// <|tool_call> to <tool_call|>, may have them. A special token that is not
+  /// shown interrupts them; where special tokens are shown, all is content.
   std::vector<std::string> stop;
   /// Gets text as it comes, as parts have it; false stops.
   std::function<bool(std::string_view)> onText;
@@ -150,6 +152,9 @@ private:
   Result<int32_t> choose(std::span<const float> logits);
   void takeText(const std::string &text);
   void takeControl(const TokenChoice &choice);
+  /// What comes before the first token: penalties and a thought that the prompt
+  /// begins.
+  void readPrompt();
   void release(size_t end);
 
   const schema::Model &model;
@@ -163,6 +168,8 @@ private:
   /// and the rest.
   size_t taken = 0, released = 0;
   std::string held;
+  /// Neither within a thought nor within a call: stop strings count.
+  bool inContent = true;
   /// Kept for onPart only.
   std::vector<PendingToken> pending;
   bool wantsMore = true;

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
+#include <map>
 #include <string>
 #include <unistd.h>
 #include <vector>
@@ -126,14 +127,19 @@ inline Bytes readFile(const std::string &path) {
 }
 
 /// The tokens t0 to t47 of which some are special; "t9" and so on are their
-/// texts.
-inline Bytes makeTokenizer() {
+/// texts. `specials` are others that are special, by id.
+inline Bytes
+makeTokenizer(const std::map<int32_t, std::string> &specials = {}) {
   TokenizerModel model;
   for (int32_t id = 0; id < vocabulary; ++id) {
     TokenizerModel::Token token;
     token.content =
         id < 10 ? "t0" + std::to_string(id) : "t" + std::to_string(id);
     token.added = token.special = id >= stopToken;
+    if (const auto found = specials.find(id); found != specials.end()) {
+      token.content = found->second;
+      token.added = token.special = true;
+    }
     token.inVocabulary = !token.added;
     if (id == 46) // half of a character, and its other half
       token = {"<0xC3>", true, false, false};

@@ -68,6 +68,16 @@ os.remove(saved + ".state")
 code, again, err = chat([f"/load {saved}", "And now?"], *GREEDY)
 report("without state", code == 0 and "read anew" in err and again == out != "", again, out, err)
 
+with open(os.path.join(FOLDER, "broken.png"), "w") as file:
+    file.write("no image")
+code, out, err = chat([f"/image {FOLDER}/broken.png", "What is it?", "Say hi."], *GREEDY)
+report("broken medium", code == 0 and err.count("broken.png") == 1 and "dropped" in err and out == answer, out, err)
+
+code, out, err = chat(["Say yes.", "And no."], "--json-schema", '{"enum": ["yes", "no"]}', *GREEDY)
+report("schema", code == 0 and len(out.split()) == 2 and all(line in ('"yes"', '"no"') for line in out.split()), out, err)
+code, out, err = chat(["Say yes."], "--json-schema", '{"not": {}}', *GREEDY)
+report("bad schema", code == 1 and out == "" and "/not" in err, code, out, err)
+
 with open(os.path.join(FOLDER, "bad"), "w") as file:
     file.write('{"messages": [{"role": "robot"}]}')
 code, out, err = chat([f"/load {FOLDER}/none", f"/load {FOLDER}/bad", f"/image {FOLDER}/none.png", "/new", "/stats"])

@@ -2,6 +2,7 @@
 // stdout, everything else to stderr.
 #include "runtime/core/Text.h"
 #include "runtime/model/EntryPoints.h"
+#include "tools/lapidary/AnswerRules.h"
 #include "tools/lapidary/ChatTurns.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/LineInput.h"
@@ -226,6 +227,8 @@ Status Chat::run() {
   std::string text;
   bool goesOn = false;
   for (std::string line;;) {
+    // What stopped an answer, or came too late for that, is over.
+    *interrupted = false;
     const LineInput::Event event = input.read(goesOn ? "... " : "> ", line);
     if (event == LineInput::Event::Interrupted) {
       text.clear();
@@ -282,6 +285,7 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
 }
 
 Status converse(const RunOptions &options, bool thinks) {
+  const ChatRules rules = LAPIDARY_TRY(readAnswerRules(options, ""));
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
   if (options.lock)
     LAPIDARY_TRY(bundle->lock());
@@ -295,6 +299,8 @@ Status converse(const RunOptions &options, bool thinks) {
                     makeGenerateOptions(options, *bundle->program().model()));
   conversation.turns.system = options.system;
   conversation.turns.thinks = thinks;
+  if (asksForRules(rules))
+    LAPIDARY_TRY(conversation.turns.setRules(rules));
   return conversation.run();
 }
 

@@ -61,9 +61,36 @@ Status ChatTurns::addMedium(MediaFile file) {
   return {};
 }
 
+Status ChatTurns::setRules(ChatRules newRules) {
+  tokens = LAPIDARY_TRY(TokenTable::create(tokenizer));
+  rules = std::move(newRules);
+  return makeRules(false).status();
+}
+
+Result<std::shared_ptr<Constraint>>
+ChatTurns::makeRules(bool startsInThought) const {
+  ChatRules own = *rules;
+  own.thinkingBudget = thinks ? -1 : 0;
+  own.startsInThought = startsInThought;
+  return makeConstraint(model(), tokenizer, *tokens, own);
+}
+
 Result<GenerateResult>
 ChatTurns::answer(const std::string &text, GenerateOptions options,
                   const std::function<void(const AnswerDelta &)> &onDelta) {
+  Result<GenerateResult> result = tryAnswer(text, std::move(options), onDelta);
+  if (result.ok() || waiting.empty())
+    return result;
+  // One that cannot be decoded would fail every answer from here on.
+  waiting.clear();
+  return Status(result.status().getCode(),
+                result.status().message() +
+                    "; the media for this message were dropped");
+}
+
+Result<GenerateResult>
+ChatTurns::tryAnswer(const std::string &text, GenerateOptions options,
+                     const std::function<void(const AnswerDelta &)> &onDelta) {
   ordered_json all = ordered_json::array();
   if (!system.empty())
     all.push_back({{"role", "system"}, {"content", system}});
@@ -77,7 +104,10 @@ ChatTurns::answer(const std::string &text, GenerateOptions options,
   const PreparedPrompt prepared =
       LAPIDARY_TRY(preparePrompt(model(), tokenizer, prompt, files, 0));
 
-  AnswerParser parser(tokenizer, prompt.ends_with("<|channel>thought\n"));
+  const bool startsInThought = prompt.ends_with("<|channel>thought\n");
+  if (rules)
+    options.constraint = LAPIDARY_TRY(makeRules(startsInThought));
+  AnswerParser parser(tokenizer, startsInThought);
   std::string content, reasoning;
   const auto take = [&](const AnswerDelta &delta) {
     content += delta.content;

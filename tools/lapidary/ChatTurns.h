@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/chat/AnswerParser.h"
+#include "runtime/chat/ChatConstraint.h"
 #include "runtime/chat/ChatTemplate.h"
 #include "runtime/model/Session.h"
 #include "tools/lapidary/Conversation.h"
@@ -25,14 +26,19 @@ public:
   std::string system;
   bool thinks = false;
 
-  /// Goes with the next text. An error where the model cannot take it or the
-  /// file cannot be read; what it holds is seen when it is answered.
+  /// What every answer must be, thoughts aside. An error where the model or
+  /// the rules do not allow it.
+  Status setRules(ChatRules rules);
+
+  /// Goes with the next text. An error where the model cannot take it or there
+  /// is no such file; what it holds is seen when it is answered.
   Status addMedium(MediaFile file);
   size_t waitingMedia() const { return waiting.size(); }
 
   /// Puts a text into the conversation and answers it. `onDelta` gets the
   /// answer as it comes; what came before a cancellation stays in the
-  /// conversation. After an error the text is not in it.
+  /// conversation. After an error neither the text nor the media that waited
+  /// for it are in it.
   Result<GenerateResult>
   answer(const std::string &text, GenerateOptions options,
          const std::function<void(const AnswerDelta &)> &onDelta);
@@ -51,6 +57,10 @@ public:
   size_t messageCount() const { return messages.size(); }
 
 private:
+  Result<GenerateResult>
+  tryAnswer(const std::string &text, GenerateOptions options,
+            const std::function<void(const AnswerDelta &)> &onDelta);
+  Result<std::shared_ptr<Constraint>> makeRules(bool startsInThought) const;
   const schema::Model &model() const {
     return *session->bundle().program().model();
   }
@@ -61,6 +71,9 @@ private:
   nlohmann::ordered_json messages = nlohmann::ordered_json::array();
   /// Of all messages in order, then those that wait for the next one.
   std::vector<MediaFile> media, waiting;
+  /// Of one answer each, and what all of them need.
+  std::optional<ChatRules> rules;
+  std::optional<TokenTable> tokens;
 };
 
 } // namespace lapidary::cli

@@ -275,7 +275,8 @@ void addSamplingOptions(CLI::App &command, RunOptions &options) {
       ->group(group);
   command
       .add_option("--stop", options.stop,
-                  "End the answer before this text, as often as you like")
+                  "End the answer before this text, as often as you like; in "
+                  "thoughts and tool calls it ends nothing")
       ->type_name("TEXT")
       ->expected(1)
       ->take_all()

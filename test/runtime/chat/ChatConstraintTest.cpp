@@ -305,12 +305,23 @@ TEST(ChatConstraint, RulesOfRequests) {
   rules = read(R"({"response_format":{"type":"json_object"}})");
   EXPECT_TRUE(rules.ok() && rules->jsonObject);
   EXPECT_TRUE(read("{}").ok());
+  rules = read(R"({"tools":[{"type":"function","function":{"name":"f"}},
+{"type":"function","function":{"name":"g"}}],"tool_choice":{"type":
+"allowed_tools","allowed_tools":{"mode":"required","tools":[{"type":"function",
+"function":{"name":"g"}},{"type":"function","name":"g"}]}}})");
+  ASSERT_TRUE(rules.ok()) << rules.status().message();
+  EXPECT_EQ(rules->tools.size(), 1u);
+  EXPECT_EQ(rules->tools[0]["function"]["name"], "g");
+  EXPECT_EQ(rules->toolChoice, ToolChoice::Required);
   for (
       const auto &[request, field] :
       std::vector<std::pair<const char *, const char *>>{
           {R"({"tools":{}})", "tools"},
           {R"({"tool_choice":"maybe"})", "tool_choice"},
           {R"({"tool_choice":{"function":{}}})", "tool_choice"},
+          {R"({"tool_choice":{"type":"allowed_tools","mode":"auto",
+"tools":[{"name":"f"}]}})",
+           "tool_choice.allowed_tools"},
           {R"({"parallel_tool_calls":1})", "parallel_tool_calls"},
           {R"({"response_format":"json"})", "response_format"},
           {R"({"response_format":{"type":"xml"}})", "response_format.type"},

@@ -99,6 +99,10 @@ TEST(TemplateTest, UnsupportedSyntaxIsAnErrorWithItsPlace) {
               HasSubstr("2:5: the method 'format'"));
   EXPECT_THAT(errorOf("{{ strftime_now('%Y') }}"),
               HasSubstr("1:4: the function 'strftime_now'"));
+  EXPECT_THAT(errorOf("{% for x in y %}{{ loop.parent }}{% endfor %}"),
+              HasSubstr("1:20: 'loop.parent' is not supported"));
+  EXPECT_THAT(errorOf("{{ x|join(by=1) }}"),
+              HasSubstr("1:11: the filter 'join' has no argument 'by'"));
   EXPECT_THAT(errorOf("{% if x %}"), HasSubstr("expected {% endif %}"));
   EXPECT_THAT(errorOf("{{ x "), HasSubstr("1:1: this tag has no end"));
   EXPECT_THAT(errorOf("{{ 'x }}"), HasSubstr("1:4: this string has no end"));

@@ -286,6 +286,36 @@ TEST(JsonSchema, SchemasThatGrowAreStopped) {
   ASSERT_FALSE(grammar.ok());
   EXPECT_THAT(grammar.status().message(), HasSubstr("too often"));
 
+  // Merging is paid for by what is merged, not by how often.
+  Json many = Json::object(), names = Json::array(), numbers = Json::array();
+  for (int i = 0; i < 4000; ++i)
+    many["p" + std::to_string(i)] = {{"type", "string"}, {"minLength", i % 3}};
+  for (int i = 0; i < 50000; ++i) {
+    names.push_back("n" + std::to_string(i));
+    numbers.push_back(i);
+  }
+  Json wide = {{"allOf", {{{"properties", many}}}}};
+  for (int i = 0; i < 3000; ++i)
+    wide["allOf"].push_back({{"minProperties", i}});
+  EXPECT_THAT(compile(wide).status().message(), HasSubstr("to be merged"));
+  EXPECT_TRUE(
+      compile(Json{{"allOf", {{{"enum", numbers}}, {{"enum", {5, 7.0, "x"}}}}}})
+          .ok());
+  Json both = {{"allOf", {{{"enum", names}}, {{"enum", names}}}}};
+  both["allOf"][1]["enum"].push_back("other");
+  const auto listed = compile(both);
+  EXPECT_TRUE(listed.ok()) << listed.status().message();
+  // 16 KB of classes, each in every repetition.
+  std::string ranges;
+  for (uint32_t i = 0; i < 5000; ++i)
+    ranges += {char(0xE4 + i / 1024), char(0x80 + i / 16 % 64),
+               char(0x80 + i % 16 * 4)};
+  EXPECT_THAT(
+      compile({{"type", "string"}, {"pattern", "^[" + ranges + "]{60000}$"}})
+          .status()
+          .message(),
+      HasSubstr("ranges"));
+
   Json deep = {{"type", "string"}};
   for (int i = 0; i < 100; ++i)
     deep = {{"type", "array"}, {"items", deep}};
@@ -299,6 +329,43 @@ TEST(JsonSchema, SchemasThatGrowAreStopped) {
 }
 
 // The deepest nesting is no dead end: what is open can still be closed.
+TEST(JsonSchema, ListsOfAThousandValuesAreFollowed) {
+  for (bool branches : {false, true}) {
+    Json values = Json::array(), schema;
+    for (int i = 0; i < 1000; ++i)
+      values.push_back("value " + std::to_string(i * 7));
+    schema["enum"] = values;
+    if (branches) {
+      schema = {{"anyOf", Json::array()}};
+      for (const Json &value : values)
+        schema["anyOf"].push_back({{"const", value}});
+    }
+    TokenGrammar grammar = follow(*compile(schema));
+    ASSERT_TRUE(grammar.mask(grammar.start()).ok());
+  }
+}
+
+TEST(JsonSchema, AnAnswerCannotTakeForEver) {
+  const auto compiled =
+      compile({{"type", "string"}, {"pattern", "^.*[a-m].{200}[n-z]$"}});
+  ASSERT_TRUE(compiled.ok());
+  Automaton automaton(*compiled);
+  auto state = automaton.step(automaton.start(), '"');
+  uint32_t random = 1;
+  int steps = 0;
+  // Each text leads to other states, whose making is paid for.
+  for (; steps < 10000000 && state != Automaton::dead; ++steps) {
+    if (steps % 1000 == 0)
+      automaton.allowWork();
+    random = random * 1664525 + 1013904223;
+    state = automaton.step(state, random >> 31 ? 'a' : 'z');
+    if (automaton.size() > 20000)
+      state = automaton.compact(state);
+  }
+  EXPECT_LT(steps, 10000000);
+  EXPECT_TRUE(automaton.isSpent());
+}
+
 TEST(JsonSchema, NestingHasAnEndThatCanBeReached) {
   auto grammar = compile(Json::parse(
       R"({"$ref":"#/$defs/n","$defs":{"n":{"type":"object","properties":{"c":{"anyOf":[{"$ref":"#/$defs/n"},{"type":"string"}]}},"required":["c"]}}})"));

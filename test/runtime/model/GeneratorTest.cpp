@@ -276,6 +276,27 @@ TEST_F(GeneratorTest, PartsAreTextAndSpecialTokens) {
   EXPECT_THAT(parts.tokens[0], ElementsAre(46));
 }
 
+TEST_F(GeneratorTest, StopStringsEndNoThoughtAndNoCall) {
+  open(makeProgram(readFile(LAPIDARY_TEST_KERNELS),
+                   makeTokenizer({{13, "<|channel>"},
+                                  {17, "<channel|>"},
+                                  {20, "<|tool_call>"},
+                                  {23, "<tool_call|>"}})));
+  GenerateOptions options;
+  options.stop = {"t15", "t21t22", "t18t20", "t25"};
+  GenerateResult result = run({11}, options);
+  EXPECT_EQ(result.text, "t12t14t15t16t18t19t21t22t24");
+  EXPECT_EQ(result.stopString, "t25");
+  // The prompt may begin the thought.
+  session->reset();
+  result = run({13, 14}, options);
+  EXPECT_EQ(result.text, "t15t16t18t19t21t22t24");
+  session->reset();
+  result = run({13, 17, 14}, options);
+  EXPECT_EQ(result.text, "");
+  EXPECT_EQ(result.stopString, "t15");
+}
+
 TEST_F(GeneratorTest, StopStringsSpanTokensAndNeverShow) {
   open();
   Parts parts;
