@@ -1,7 +1,7 @@
 # The lit suite: .mlir files hold IR for lapidary-opt, .test files hold commands of the user's tools. Folders mirror the
 # source tree. `scripts/test lit` runs it; one test: lit -v build/test/compiler/fuse-norm-linear.mlir.
 #
-# Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16 and %tiny_q8_0 (compiled bundles),
+# Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16, %tiny_q8_0 and %tiny_mtp (compiled bundles),
 # %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `bundles`, `jinja2`, `root`,
 # `avx2`, `avx512`.
 import os
@@ -29,6 +29,7 @@ config.substitutions += [
     ("%tools", config.sourceRoot + "/tools"),
     ("%tiny_bf16", config.buildRoot + "/tiny-bf16.lap"),
     ("%tiny_q8_0", config.buildRoot + "/tiny-q8_0.lap"),
+    ("%tiny_mtp", config.buildRoot + "/tiny-mtp.lap"),
     ("%python", config.python),
 ]
 

@@ -146,7 +146,7 @@ def writeCheckpoint(folder, config, dtype="BF16", shards=1, published=True, seed
     chance = random.Random(seed)
     config = {"dtype": DTYPES[dtype], **config}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         shutil.copy(TINY / name, folder)
     content = {name: (dtype, shape, encode(randomValues(chance, name, shape), dtype))
                for name, shape in tensors(config, published).items()}
