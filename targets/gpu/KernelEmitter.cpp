@@ -108,6 +108,17 @@ std::pair<Value, Value> KernelEmitter::getCache(Value cache) const {
   return {found->second[0], found->second[1]};
 }
 
+int64_t KernelEmitter::getOperandCount() {
+  // Before them the sizes, behind them four numbers.
+  return static_cast<int64_t>(function.getNumArguments()) - 5;
+}
+
+int64_t KernelEmitter::getOperandNumber(Buffer buffer) const {
+  return static_cast<int64_t>(
+             cast<BlockArgument>(buffer.memref).getArgNumber()) -
+         1;
+}
+
 Buffer KernelEmitter::makeShared(int64_t words, Type elementType) {
   auto type =
       getWordsType(getContext(), words, mlir::gpu::AddressSpace::Workgroup);

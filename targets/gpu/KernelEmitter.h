@@ -60,6 +60,9 @@ public:
   Buffer getResultBuffer(Value result) const;
   /// Where a cache's keys and values are; the elements are the caller's matter.
   std::pair<Value, Value> getCache(Value cache) const;
+  /// Operands of a dispatch (a cache is two), and which one a buffer is.
+  int64_t getOperandCount();
+  int64_t getOperandNumber(Buffer buffer) const;
   /// Memory of the workgroup: f32 or i32.
   Buffer makeShared(int64_t words, Type elementType);
 
