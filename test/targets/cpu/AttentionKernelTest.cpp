@@ -102,7 +102,7 @@ std::string getMergeText(const Case &c) {
 /// The kernel of an attention, or the two that it is cut into.
 class Attention {
 public:
-  Attention(const Case &c, const CpuVariant &variant)
+  Attention(const Case &c, const TestVariant &variant)
       : width(c.splits ? getPartialWidth(c) : 0),
         first(c.splits ? getPartialText(c) : getText(c), variant) {
     if (c.splits)

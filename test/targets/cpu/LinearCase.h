@@ -135,7 +135,7 @@ inline LinearText getText(const LinearCase &c, size_t packedBytes) {
 class LinearKernels {
 public:
   LinearKernels(const LinearCase &c, size_t packedBytes,
-                const CpuVariant &variant)
+                const TestVariant &variant)
       : LinearKernels(getText(c, packedBytes), variant) {}
 
   /// `others` are what follows the packed input.
@@ -153,7 +153,7 @@ public:
   }
 
 private:
-  LinearKernels(const LinearText &text, const CpuVariant &variant)
+  LinearKernels(const LinearText &text, const TestVariant &variant)
       : words(text.words), linear(text.linear, variant) {
     if (!text.pack.empty())
       pack.emplace(text.pack, variant);
@@ -212,7 +212,7 @@ inline double roundInput(const LinearCase &c, std::vector<double> &row) {
   return distance;
 }
 
-inline void checkLinear(const LinearCase &c, const CpuVariant &variant) {
+inline void checkLinear(const LinearCase &c, const TestVariant &variant) {
   SCOPED_TRACE(c.format.name + " " + std::to_string(c.rows) + "x" +
                std::to_string(c.columns) + " t" + std::to_string(c.tokens) +
                (c.dynamic ? " dynamic " : " static ") + c.norm + " " +

@@ -319,7 +319,7 @@ TEST_P(RandomKernel, MatchesTheDequantizer) {
   std::mt19937 random(seed);
   auto size = [&](unsigned most) { return int64_t(1 + random() % most); };
   // Its products of f32 are those of another variant.
-  if (!getVariant().blocking.dotProducts) {
+  if (!getVariant().hasDotProducts()) {
     checkLinear({format, size(40), size(600), 1, false, "none", "none"},
                 getVariant());
     checkLinear({format, size(40), size(300), size(20), true, "rms", "none"},
