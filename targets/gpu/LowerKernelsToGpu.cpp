@@ -27,15 +27,12 @@ FailureOr<DispatchInfo> simt::emitKernel(KernelEmitter &emitter,
       .Case([&](EmbedOp op) { return emitEmbed(emitter, op); })
       .Case([&](PackInputOp op) { return emitPackInput(emitter, op); })
       .Case([&](FusedLinearOp op) { return emitLinear(emitter, op); })
-      .Case([&](RopeKvUpdateOp op) -> Result {
-        return emitRopeKvUpdate(emitter, op);
-      })
+      .Case([&](RopeKvUpdateOp op) { return emitRopeKvUpdate(emitter, op); })
       .Case(
           [&](RopeQueryOp op) -> Result { return emitRopeQuery(emitter, op); })
       .Case([&](ConcatOp op) -> Result { return emitConcat(emitter, op); })
-      .Case(
-          [&](AttentionOp op) -> Result { return emitAttention(emitter, op); })
-      .Case([&](PartialAttentionOp op) -> Result {
+      .Case([&](AttentionOp op) { return emitAttention(emitter, op); })
+      .Case([&](PartialAttentionOp op) {
         return emitPartialAttention(emitter, op);
       })
       .Case([&](MergeAttentionOp op) -> Result {
