@@ -44,7 +44,7 @@ struct TargetCode {
       uint64_t offset = 0, size = 0;
     };
     /// Of a GPU: where each kernel's module is in the bytes, by symbol.
-    llvm::StringMap<Module> modules;
+    llvm::StringMap<Module> modules = {};
   };
   /// "cpu", "vulkan".
   std::string device;
