@@ -134,7 +134,6 @@ Json planJson(const MemoryPlan &plan) {
           {"snapshot_bytes", plan.snapshot},
           {"total_bytes", plan.total},
           {"available_bytes", plan.available},
-          {"device", options.device.device},
           {"device_bytes", plan.onDevice},
           {"device_available_bytes", plan.deviceAvailable},
           {"fits", plan.fits()},
