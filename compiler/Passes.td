@@ -320,6 +320,50 @@ def SetActivationsPass : Pass<"lap-set-activations", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"changed", "changed", "Linear kernels whose input is rounded otherwise than before">];
 }
 
+def AssignLayoutsPass : Pass<"lap-assign-layouts", "::mlir::ModuleOp"> {
+  let summary = "Decides how each weight is stored";
+  let description = [{
+    Every `lap.weight` that a kernel reads as a matrix (the weights of
+    `lap.fused_linear`, the table of `lap.embed`) gets the layout `rows16`; the
+    others stay `plain`. All targets read the same bytes.
+
+    Before: fusion is done; a weight is a matrix or a vector, not both.
+    After: every weight has its layout.
+
+    ```mlir
+    lap.weight @w : tensor<64x256xbf16> {file = "m.safetensors", offset = 0 : i64}
+    // becomes
+    lap.weight @w : tensor<64x256xbf16> {file = "m.safetensors", layout = #lap.layout<rows16>, offset = 0 : i64}
+    ```
+  }];
+  let statistics = [Statistic<"packed", "packed", "Weights that get rows16">];
+}
+
+def PackInputsPass : Pass<"lap-pack-inputs", "::mlir::ModuleOp"> {
+  let summary = "Makes an op of its own of what linear kernels do to their input";
+  let description = [{
+    Norm and rounding of a `lap.fused_linear`'s input become a `lap.pack_input`,
+    one for all ops that do the same to the same input. It holds what each of
+    them reads: values as f32, or codes with their scales and sums. The input of
+    ops for one token that take it as it is stays.
+
+    Before: `lap-set-activations` is done.
+    After: no `lap.fused_linear` of an entry point has a norm.
+
+    ```mlir
+    %y = lap.fused_linear %x norm(%n : tensor<256xbf16>) weights(%w : !lap.quantized<64x256, @q8_0>)
+        {norm = #lap.norm<rms>, eps = 1.0e-6 : f32, activations = #lap.activations<int8>} : tensor<1x256xf32> -> tensor<1x64xf32>
+    // becomes
+    %p = lap.pack_input %x norm(%n : tensor<256xbf16>) {norm = #lap.norm<rms>, eps = 1.0e-6 : f32}
+        : tensor<1x256xf32> -> tensor<1x112xi32, #lap.packed<columns = 256, activations = int8, ...>>
+    %y = lap.fused_linear %p weights(%w : !lap.quantized<64x256, @q8_0>) {activations = #lap.activations<int8>}
+        : tensor<1x112xi32, #lap.packed<...>> -> tensor<1x64xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::lap::LapDialect"];
+  let statistics = [Statistic<"packed", "packed", "Inputs that are packed">];
+}
+
 //===----------------------------------------------------------------------===//
 // Kernel level to program level
 //===----------------------------------------------------------------------===//

@@ -66,8 +66,10 @@ void mlir::lap::buildKernelPipeline(OpPassManager &manager,
   manager.addPass(createAssignCachesPass({options.kv}));
   manager.addPass(createSplitAttentionPass());
 
-  // How linear kernels compute.
+  // How weights lie in memory, and how linear kernels compute.
+  manager.addPass(createAssignLayoutsPass());
   manager.addPass(createSetActivationsPass({options.activations}));
+  manager.addPass(createPackInputsPass());
 }
 
 void mlir::lap::buildProgramPipeline(OpPassManager &manager) {

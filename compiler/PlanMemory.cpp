@@ -22,8 +22,9 @@ namespace mlir::lap {
 using namespace mlir;
 using namespace mlir::lap;
 
-/// A cache line, and the widest vector: no buffer shares one with another.
-static constexpr int64_t alignment = 64;
+/// At least a cache line, so that no buffer shares one with another, and what
+/// GPUs may ask of an offset.
+static constexpr int64_t alignment = 256;
 
 /// More than any step needs, and so small that sums of a function's buffers
 /// cannot overflow.

@@ -18,7 +18,7 @@
 // multiply them (LinearTiles.cpp).
 #pragma once
 
-#include "targets/cpu/LinearForm.h"
+#include "dialects/lap/LinearForm.h"
 #include "targets/cpu/SchemeDecoder.h"
 #include "targets/cpu/VectorWords.h"
 

@@ -7,7 +7,6 @@
 #include "compiler/SelfTestData.h"
 #include "frontends/Import.h"
 #include "targets/cpu/CodeGeneration.h"
-#include "targets/cpu/Passes.h"
 #include "tools/compiler/CompilerTool.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -249,8 +248,6 @@ LogicalResult Compiler::run() {
   pipeline.kv = options.kv;
   if (failed(runPasses(*model.module, [&](OpPassManager &passes) {
         buildKernelPipeline(passes, pipeline);
-        passes.addPass(cpu::createAssignLayoutsPass());
-        passes.addPass(cpu::createPackInputsPass());
       })))
     return failure();
   if (options.emit == Phase::Kernels)

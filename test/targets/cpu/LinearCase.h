@@ -2,6 +2,7 @@
 // product.
 #pragma once
 
+#include "compiler/Passes.h"
 #include "targets/cpu/Passes.h"
 #include "test/targets/cpu/RandomMatrix.h"
 

@@ -1,6 +1,6 @@
 // Makes an op of its own of what linear kernels do to their input.
-#include "targets/cpu/LinearForm.h"
-#include "targets/cpu/Passes.h"
+#include "compiler/Passes.h"
+#include "dialects/lap/LinearForm.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -9,14 +9,13 @@
 
 #define DEBUG_TYPE "lap-pack-inputs"
 
-namespace mlir::lap::cpu {
+namespace mlir::lap {
 #define GEN_PASS_DEF_PACKINPUTSPASS
-#include "targets/cpu/Passes.h.inc"
-} // namespace mlir::lap::cpu
+#include "compiler/Passes.h.inc"
+} // namespace mlir::lap
 
 using namespace mlir;
 using namespace mlir::lap;
-using namespace mlir::lap::cpu;
 
 /// Equal for ops that may read one packed input.
 static Attribute getKey(FusedLinearOp op) {
@@ -27,7 +26,7 @@ static Attribute getKey(FusedLinearOp op) {
 
 namespace {
 
-struct PackInputsPass : cpu::impl::PackInputsPassBase<PackInputsPass> {
+struct PackInputsPass : lap::impl::PackInputsPassBase<PackInputsPass> {
   void runOnOperation() override {
     for (auto entry : getOperation().getOps<func::FuncOp>())
       for (Block &block : entry.getBody()) {

@@ -5,7 +5,7 @@
 #include "dialects/lap/PackedInput.h"
 #include "dialects/lap/WeightLayout.h"
 
-namespace mlir::lap::cpu {
+namespace mlir::lap {
 
 struct LinearForm {
   static FailureOr<LinearForm> create(FusedLinearOp op, Value weight);
@@ -31,4 +31,4 @@ bool isForOneToken(FusedLinearOp op);
 /// a plain f32 input without a norm will do.
 FailureOr<PackedAttr> getPacking(ArrayRef<FusedLinearOp> ops);
 
-} // namespace mlir::lap::cpu
+} // namespace mlir::lap

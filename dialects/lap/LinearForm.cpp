@@ -1,5 +1,5 @@
 // What linear kernels read of their input (see the header).
-#include "targets/cpu/LinearForm.h"
+#include "dialects/lap/LinearForm.h"
 
 #include "dialects/lap/SchemeDecode.h"
 #include "llvm/ADT/SetVector.h"
@@ -8,7 +8,6 @@
 
 using namespace mlir;
 using namespace mlir::lap;
-using namespace mlir::lap::cpu;
 
 /// Columns in which no field but the code changes; 0: the row.
 static int64_t getGroupColumns(const RowTileLayout &layout) {
@@ -24,7 +23,7 @@ static bool hasBytes(Activations activations) {
          activations == Activations::Int8Token;
 }
 
-bool cpu::isForOneToken(FusedLinearOp op) {
+bool mlir::lap::isForOneToken(FusedLinearOp op) {
   return cast<RankedTensorType>(op.getInput().getType()).getDimSize(0) == 1;
 }
 
@@ -74,7 +73,7 @@ FailureOr<LinearForm> LinearForm::create(FusedLinearOp op, Value weight) {
   return form;
 }
 
-FailureOr<PackedAttr> cpu::getPacking(ArrayRef<FusedLinearOp> ops) {
+FailureOr<PackedAttr> mlir::lap::getPacking(ArrayRef<FusedLinearOp> ops) {
   bool values = false, halves = false, codes = false;
   llvm::SmallSetVector<int64_t, 2> sums;
   llvm::SmallSetVector<std::pair<int64_t, int64_t>, 2> codeSums;

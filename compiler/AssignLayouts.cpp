@@ -1,22 +1,23 @@
-// Decides how the CPU stores each weight.
+// Decides how each weight is stored.
+#include "compiler/Passes.h"
+
 #include "dialects/lap/LapDialect.h"
-#include "targets/cpu/Passes.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
 #define DEBUG_TYPE "lap-assign-layouts"
 
-namespace mlir::lap::cpu {
+namespace mlir::lap {
 #define GEN_PASS_DEF_ASSIGNLAYOUTSPASS
-#include "targets/cpu/Passes.h.inc"
-} // namespace mlir::lap::cpu
+#include "compiler/Passes.h.inc"
+} // namespace mlir::lap
 
 using namespace mlir;
 using namespace mlir::lap;
 
 namespace {
 
-struct AssignLayoutsPass : cpu::impl::AssignLayoutsPassBase<AssignLayoutsPass> {
+struct AssignLayoutsPass : lap::impl::AssignLayoutsPassBase<AssignLayoutsPass> {
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
     auto assign = [&](Value matrix) {

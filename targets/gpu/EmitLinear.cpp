@@ -1,0 +1,269 @@
+// The linear kernels: workgroups, epilogues, and the sums for one token.
+#include "targets/gpu/LinearEmitter.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <numeric>
+
+using namespace mlir;
+using namespace mlir::lap;
+using namespace mlir::lap::simt;
+
+static constexpr int64_t quad = RowTileLayout::wordBytes;
+
+LinearEmitter::LinearEmitter(KernelEmitter &e, FusedLinearOp op)
+    : e(e), op(op), columns(op.getColumns()), single(e.getStaticTokens() == 1),
+      gated(op.getEpilogue() == Epilogue::GatedGelu) {}
+
+LogicalResult LinearEmitter::bind() {
+  PackedAttr packing = op.getPacking();
+  if (packing) {
+    layout.emplace(packing);
+    stride = layout->words;
+    valuesAt = layout->valuesAt;
+  } else {
+    if (op.getNorm() != Norm::None || op.getActivations() != Activations::F32)
+      return op.emitOpError("normalizes or rounds its input: expected one that "
+                            "lap-pack-inputs has packed");
+    stride = columns;
+  }
+  input = e.getBuffer(op.getInput());
+  constexpr int64_t none = PackedInputLayout::none;
+  for (Value weight : op.getWeights()) {
+    FailureOr<SchemeReader> reader =
+        SchemeReader::create(e, weight.getType(), op);
+    FailureOr<LinearForm> form = LinearForm::create(op, weight);
+    if (failed(reader) || failed(form))
+      return failure();
+    bool complete = !form->integers && valuesAt != none;
+    if (form->integers) {
+      reader->useIntegers();
+      complete =
+          layout && layout->codesAt != none &&
+          (!form->excess ||
+           layout->findCodeSums(form->run, form->excess) != none) &&
+          (!form->sumPeriod || layout->findSums(form->run) != none);
+    }
+    if (!complete)
+      return op.emitOpError("lacks what it reads of its input: expected one "
+                            "that lap-pack-inputs has packed for it");
+    matrices.push_back({e.getBuffer(weight), std::move(*reader), *form});
+  }
+  return success();
+}
+
+/// A window of the matrix may be what is bound.
+Value LinearEmitter::getTileAt(Matrix &matrix, Value tile) {
+  int64_t words = matrix.reader.getLayout().tileBytes / quad;
+  if (matrices.size() == 1 || gated) {
+    int64_t block = single ? 1 : gated ? blockTiles / 2 : blockTiles;
+    tile = e.sub(tile, e.mul(e.getWindowBegin(), block));
+  }
+  return e.mul(tile, words);
+}
+
+Value LinearEmitter::addBias(Value sum, Value row) {
+  return op.getBias() ? e.addF(sum, e.load(e.getBuffer(op.getBias()), row))
+                      : sum;
+}
+
+Value LinearEmitter::finish(ArrayRef<Value> sums, Value row) {
+  if (gated)
+    return e.mulF(e.gelu(sums[0]), sums[1]);
+  Value sum = addBias(sums[0], row);
+  return op.getEpilogue() == Epilogue::Softcap
+             ? e.softcap(sum, op.getCap().convertToFloat())
+             : sum;
+}
+
+/// Runs of columns share slope and scale. The part has every 8th of them.
+Value LinearEmitter::sumIntegers(Matrix &matrix, const SchemeReader::Row &row,
+                                 Value part) {
+  const LinearForm &form = matrix.form;
+  int64_t run = form.run, runs = llvm::divideCeil(columns, run);
+  int64_t quads = llvm::divideCeil(columns, quad);
+  bool small = matrix.reader.hasSmallBytes();
+  auto addRun = [&](Value number, ValueRange carried) -> SmallVector<Value> {
+    Value first = e.mul(number, run);
+    auto group = matrix.reader.getGroup(row, first);
+    Value dot = e.word(0);
+    if (form.excess)
+      dot = e.loadWord(
+          input, e.add(number, layout->findCodeSums(run, form.excess)));
+    Value firstQuad = e.div(first, quad);
+    auto addQuad = [&](Value at, Value dot) {
+      Value bytes = matrix.reader.getBytes(row, e.mul(at, quad));
+      return e.addDot(dot, bytes,
+                      e.loadWord(input, e.add(at, layout->codesAt)), small);
+    };
+    constexpr int64_t unrolled = 8;
+    if (columns % run == 0 && run / quad <= unrolled) {
+      for (int64_t i = 0; i < run / quad; ++i)
+        dot = addQuad(e.add(firstQuad, i), dot);
+    } else {
+      Value end = e.min(e.add(firstQuad, run / quad), e.index(quads));
+      dot = e.loop(firstQuad, end, 1, dot,
+                   [&](Value at, ValueRange dots) -> SmallVector<Value> {
+                     return {addQuad(at, dots[0])};
+                   })[0];
+    }
+    Value value = arith::SIToFPOp::create(e, e.getF32Type(), dot);
+    if (group.slope)
+      value = e.mulF(group.slope, value);
+    Value scaleAt =
+        layout->scaleColumns ? e.div(first, layout->scaleColumns) : e.index(0);
+    Value scale =
+        e.asFloat(e.loadWord(input, e.add(scaleAt, layout->scalesAt)));
+    Value sum = e.fma(value, scale, carried[0]);
+    if (form.sumPeriod) {
+      Value inputs = e.asFloat(
+          e.loadWord(input, e.add(number, layout->findSums(run))));
+      sum = e.fma(group.offset, inputs, sum);
+    }
+    return {sum};
+  };
+  return e.loop(part, e.index(runs), parts, e.number(0), addRun)[0];
+}
+
+/// The part has every 8th run of up to 32 columns of a group.
+Value LinearEmitter::sumFloats(Matrix &matrix, const SchemeReader::Row &row,
+                               Value part) {
+  int64_t group = matrix.reader.getGroupColumns();
+  int64_t run = group ? std::gcd(group, stepColumns) : stepColumns;
+  auto addRun = [&](Value first, int64_t count, Value sum) {
+    auto group = matrix.reader.getGroup(row, first);
+    SmallVector<Value> weights =
+        matrix.reader.getWeights(row, group, first, count);
+    for (int64_t i = 0; i < count; ++i) {
+      Value x = e.asFloat(
+          e.loadWord(input, e.add(first, valuesAt + i)));
+      sum = e.fma(x, weights[i], sum);
+    }
+    return sum;
+  };
+  int64_t whole = columns / run;
+  Value sum = e.loop(part, e.index(whole), parts, e.number(0),
+                     [&](Value number, ValueRange carried) {
+                       return SmallVector<Value>{
+                           addRun(e.mul(number, run), run, carried[0])};
+                     })[0];
+  if (int64_t rest = columns - whole * run) {
+    // Of one invocation a row: a loop of one round, or none.
+    Value begin = e.index(whole % parts);
+    Value own = e.equal(part, begin);
+    Value end = e.select(own, e.index(1), e.index(0));
+    sum = e.loop(e.index(0), end, 1, sum,
+                 [&](Value, ValueRange carried) {
+                   return SmallVector<Value>{
+                       addRun(e.index(whole * run), rest, carried[0])};
+                 })[0];
+  }
+  return sum;
+}
+
+void LinearEmitter::emitSingle(ArrayRef<Stream> streams, Buffer out,
+                               int64_t rows) {
+  Value row = e.rem(e.getThread(), tileRows);
+  Value part = e.div(e.getThread(), tileRows);
+  for (auto [i, stream] : llvm::enumerate(streams)) {
+    SchemeReader::Row own{stream.matrix->words,
+                          getTileAt(*stream.matrix, stream.tile), row};
+    Value sum = stream.matrix->form.integers
+                    ? sumIntegers(*stream.matrix, own, part)
+                    : sumFloats(*stream.matrix, own, part);
+    e.store(sum, partial,
+            e.add(e.getThread(), int64_t(i) * KernelEmitter::threads));
+  }
+  e.barrier();
+  Value outRow = e.add(e.mul(streams[0].tile, tileRows), row);
+  Value writes = e.both(e.lessThan(e.getThread(), e.index(tileRows)),
+                        e.lessThan(outRow, e.index(rows)));
+  e.when(writes, [&] {
+    SmallVector<Value> sums;
+    for (size_t i = 0; i < streams.size(); ++i) {
+      Value sum;
+      for (int64_t part = 0; part < parts; ++part) {
+        Value own = e.load(partial,
+                           e.add(row, int64_t(i) * KernelEmitter::threads +
+                                          part * tileRows));
+        sum = sum ? e.addF(sum, own) : own;
+      }
+      sums.push_back(sum);
+    }
+    e.store(finish(sums, outRow), out, outRow);
+  });
+}
+
+FailureOr<DispatchInfo> LinearEmitter::emit() {
+  if (failed(bind()))
+    return failure();
+  if (single)
+    partial = e.makeShared(KernelEmitter::threads * (gated ? 2 : 1),
+                           e.getF32Type());
+  else
+    makeBlockMemory();
+  // Row tiles of a matrix that a workgroup has.
+  int64_t block = single ? 1 : gated ? blockTiles / 2 : blockTiles;
+  DispatchInfo info;
+  if (gated) {
+    int64_t tiles = matrices[0].reader.getLayout().tiles;
+    SmallVector<Stream> streams;
+    for (int64_t i = 0; i < block; ++i) {
+      Value tile = e.add(e.mul(e.getTile(), block), i);
+      Value exists;
+      if (tiles % block)
+        exists = e.lessThan(tile, e.index(tiles));
+      streams.push_back({&matrices[0], tile, exists});
+      streams.push_back({&matrices[1], tile, exists});
+    }
+    Buffer out = e.getResultBuffer(op.getResults()[0]);
+    int64_t rows = matrices[0].reader.getLayout().rows;
+    single ? emitSingle(streams, out, rows) : emitBlock(streams, out, rows);
+    info.tiles = {int64_t(llvm::divideCeil(tiles, block)), 0};
+  } else {
+    int64_t before = 0;
+    for (auto [number, matrix] : llvm::enumerate(matrices)) {
+      int64_t tiles = matrix.reader.getLayout().tiles;
+      int64_t count = llvm::divideCeil(tiles, block);
+      auto emitMatrix = [&] {
+        SmallVector<Stream> streams;
+        Value first = e.mul(e.add(e.getTile(), -before), block);
+        for (int64_t i = 0; i < block; ++i) {
+          Value tile = e.add(first, i), exists;
+          if (tiles % block)
+            exists = e.lessThan(tile, e.index(tiles));
+          streams.push_back({&matrix, tile, exists});
+        }
+        Buffer out = e.getResultBuffer(op.getResults()[number]);
+        int64_t rows = matrix.reader.getLayout().rows;
+        single ? emitSingle(streams, out, rows) : emitBlock(streams, out, rows);
+      };
+      if (matrices.size() == 1) {
+        emitMatrix();
+      } else {
+        Value inside =
+            e.both(e.lessThan(e.index(before - 1), e.getTile()),
+                   e.lessThan(e.getTile(), e.index(before + count)));
+        e.when(inside, emitMatrix);
+      }
+      before += count;
+    }
+    info.tiles = {before, 0};
+  }
+  int64_t work = tileRows * block * columns * (gated ? 2 : 1);
+  info.tileWork = single ? Extent{work, 0} : Extent{0, work};
+  if (!single)
+    info.tokenTile = blockTokens;
+  // Matrices with tiles of their own are small enough to be bound.
+  if (matrices.size() == 1 || gated) {
+    info.windowBytes.assign(e.getOperandCount(), 0);
+    for (Matrix &matrix : matrices)
+      info.windowBytes[e.getOperandNumber(matrix.words)] =
+          block * matrix.reader.getLayout().tileBytes;
+  }
+  return info;
+}
+
+FailureOr<DispatchInfo> simt::emitLinear(KernelEmitter &e, FusedLinearOp op) {
+  return LinearEmitter(e, op).emit();
+}

@@ -1,0 +1,222 @@
+// What the emitters of GPU kernels share: the kernel's operands as buffers of
+// words, the invocations of a workgroup, sums over a workgroup. An emitter
+// writes `scf`, `arith`, `math`, `memref` and `gpu` ops for one invocation;
+// what GPUs do differently goes by `Facts`.
+//
+// A kernel needs little of a device: storage buffers of 32-bit words,
+// workgroups of 128 invocations, 16 KiB of shared memory. Smaller elements are
+// taken out of words by shifts. No value is infinite: devices need not know
+// infinities.
+#pragma once
+
+#include "compiler/KernelInfo.h"
+#include "dialects/lap/WeightLayout.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::lap::simt {
+
+/// What a kind of GPU has.
+struct Facts {
+  StringRef name;
+  /// SPIR-V's packed integer dot products.
+  bool dotProducts = false;
+};
+/// All kinds, the best first.
+ArrayRef<Facts> getFacts();
+/// The one of that name, if there is one.
+const Facts *findFacts(StringRef name);
+
+/// An operand, or memory of the workgroup: words, of which `elementType` says
+/// what they hold: f32, i32; f16, bf16 (two a word), i8 (four).
+struct Buffer {
+  Value memref;
+  Type elementType;
+};
+
+class KernelEmitter : public ImplicitLocOpBuilder {
+public:
+  /// Invocations of a workgroup.
+  static constexpr int64_t threads = 128;
+  /// The memory of a workgroup, in words, that every device has.
+  static constexpr int64_t mostSharedWords = 4096;
+  /// Stands for minus infinity.
+  static constexpr float lowest = -3.0e38F;
+
+  /// Starts a `gpu.module` with one `gpu.func`, both named like the kernel, at
+  /// the end of `target`. Its arguments are the step's sizes, the operands (two
+  /// for a cache: keys, values) and four i32: step, first tile, window begin,
+  /// window end (see table Kernel of the schema).
+  KernelEmitter(KernelOp kernel, ModuleOp target, const Facts &facts);
+
+  const Facts &getFacts() const { return facts; }
+  gpu::GPUFuncOp getFunction() const { return function; }
+  /// The buffer of a kernel argument, or of the argument behind a
+  /// `bufferization.to_tensor` or `lap.unpack`.
+  Buffer getBuffer(Value value) const;
+  /// The buffer that a result of the kernel's op is written to.
+  Buffer getResultBuffer(Value result) const;
+  /// Where a cache's keys and values are; the elements are the caller's matter.
+  std::pair<Value, Value> getCache(Value cache) const;
+  /// Operands of a dispatch (a cache is two), and which one a buffer is.
+  int64_t getOperandCount();
+  int64_t getOperandNumber(Buffer buffer) const;
+  /// Memory of the workgroup: f32 or i32.
+  Buffer makeShared(int64_t words, Type elementType);
+
+  /// The tile that this workgroup computes (index).
+  Value getTile() const { return tile; }
+  /// The workgroup's y (index): which tokens, where `token_tile` is used.
+  Value getTokenTile();
+  /// This invocation of the workgroup (index, 0 to 127).
+  Value getThread() const { return thread; }
+  /// Sizes of the step, or of the sequence for kernels with caches (index).
+  Value getTokens() const { return tokens; }
+  Value getPast() const { return past; }
+  Value getChunk() const { return chunk; }
+  /// The row of the operands at which the sequence begins: kernels with caches
+  /// add it to the token (index).
+  Value getFirstToken() const { return firstToken; }
+  Value getWindowBegin() const { return windowBegin; }
+  Value getWindowEnd() const { return windowEnd; }
+  /// 0 when dynamic.
+  int64_t getStaticTokens() const { return staticTokens; }
+
+  // Index arithmetic.
+  Value index(int64_t value);
+  Value add(Value lhs, Value rhs);
+  Value add(Value lhs, int64_t rhs);
+  Value sub(Value lhs, Value rhs);
+  Value mul(Value lhs, Value rhs);
+  Value mul(Value lhs, int64_t rhs);
+  /// Of numbers that are not negative.
+  Value div(Value lhs, int64_t rhs);
+  Value div(Value lhs, Value rhs);
+  Value rem(Value lhs, int64_t rhs);
+  Value rem(Value lhs, Value rhs);
+  Value min(Value lhs, Value rhs);
+  Value max(Value lhs, Value rhs);
+  Value lessThan(Value lhs, Value rhs);
+  Value equal(Value lhs, Value rhs);
+  Value both(Value lhs, Value rhs);
+  Value select(Value condition, Value yes, Value no);
+  Value toIndex(Value word);
+  Value toWord(Value index);
+
+  // i32.
+  Value word(uint32_t value);
+  Value shiftLeft(Value word, int64_t bits);
+  Value shiftLeft(Value word, Value bits);
+  Value shiftRight(Value word, int64_t bits);
+  Value shiftRight(Value word, Value bits);
+  Value andWord(Value word, uint32_t mask);
+  Value orWord(Value lhs, Value rhs);
+  Value asFloat(Value word);
+  Value asWord(Value number);
+
+  // f32.
+  Value number(float value);
+  Value addF(Value lhs, Value rhs);
+  Value subF(Value lhs, Value rhs);
+  Value mulF(Value lhs, Value rhs);
+  Value divF(Value lhs, Value rhs);
+  Value maxF(Value lhs, Value rhs);
+  Value fma(Value a, Value b, Value c);
+  Value exp(Value x);
+  Value inverseSqrt(Value x);
+  /// x / (1 + exp(-2 sqrt(2/pi) (x + 0.044715 x^3))): GELU's tanh form.
+  Value gelu(Value x);
+  /// cap * tanh(x / cap).
+  Value softcap(Value x, float cap);
+
+  /// A word of a buffer, whatever its elements are; `at` counts words.
+  Value loadWord(Buffer buffer, Value at);
+  void storeWord(Value word, Buffer buffer, Value at);
+  /// An element as f32; `at` counts elements.
+  Value load(Buffer buffer, Value at);
+  /// Into a buffer of f32.
+  void store(Value number, Buffer buffer, Value at);
+  /// An element of a buffer of i32.
+  Value loadIndex(Buffer buffer, Value at);
+  /// Sets an element of 8 or 16 bits (in the low bits of `value`, zeros above)
+  /// whatever other invocations do to the rest of its word.
+  void storePart(Value value, Value memref, Value element, int64_t bits);
+
+  /// The exact f32 of an f16 (in the low bits, zeros above).
+  Value widenHalf(Value bits);
+  /// The nearest f16, ties to even, in the low bits.
+  Value narrowHalf(Value number);
+  /// The nearest bf16, ties to even, in the low bits.
+  Value narrowBFloat(Value number);
+  /// sum + the four products of the bytes of two words; `weights` are not
+  /// negative, and below 128 if `small`; `inputs` are signed.
+  Value addDot(Value sum, Value weights, Value inputs, bool small);
+
+  using LoopBody = function_ref<SmallVector<Value>(Value, ValueRange)>;
+  /// for (i = begin; i < end; i += step); the body gives the next values.
+  SmallVector<Value> loop(Value begin, Value end, int64_t step,
+                          ValueRange initial, LoopBody body);
+  void loop(Value begin, Value end, int64_t step,
+            function_ref<void(Value)> body);
+  /// The invocation's share of [0, count): it and every 128th after it.
+  void forThread(Value count, function_ref<void(Value)> body);
+  void forThread(int64_t count, function_ref<void(Value)> body);
+  SmallVector<Value> forThread(Value count, ValueRange initial, LoopBody body);
+  /// Runs `body` where `condition` holds. A barrier inside needs a condition
+  /// that all of the workgroup agree on.
+  void when(Value condition, function_ref<void()> body);
+
+  /// All of the workgroup wait for each other and see its shared memory.
+  void barrier();
+  /// Over the workgroup, for each invocation. All of it must come here.
+  Value sumAll(Value number);
+  Value maxAll(Value number);
+  /// 1 / sqrt(sum(x^2) / width + eps) of the row at `at`.
+  Value inverseRms(Buffer buffer, Value at, int64_t width, float eps);
+  /// Mean and 1 / sqrt(variance + eps) of a row.
+  std::pair<Value, Value> meanAndInverseDeviation(Buffer buffer, Value at,
+                                                  int64_t width, float eps);
+
+  /// Ends the function.
+  void finish();
+
+private:
+  Value reduce(Value number, function_ref<Value(Value, Value)> combine);
+
+  const Facts &facts;
+  gpu::GPUFuncOp function;
+  DenseMap<Value, SmallVector<Value, 2>> caches;
+  DenseMap<Value, Buffer> buffers;
+  Value tile, thread, tokens, past, chunk, firstToken, windowBegin, windowEnd;
+  /// Of reductions.
+  Buffer partial;
+  int64_t staticTokens = 0;
+};
+
+/// How a kernel is called, beyond what all targets say.
+struct DispatchInfo : KernelInfo {
+  /// Tokens that the workgroups of one y compute; 0: there is no y.
+  int64_t tokenTile = 0;
+  /// For each operand of the dispatch (a cache is two): see the schema.
+  SmallVector<int64_t> windowBytes;
+  bool windowsRepeat = false;
+};
+
+/// Emits the body of the kernel for its op; says how it is to be called.
+FailureOr<DispatchInfo> emitKernel(KernelEmitter &emitter, Operation *op);
+
+FailureOr<DispatchInfo> emitPackInput(KernelEmitter &e, PackInputOp op);
+FailureOr<DispatchInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
+FailureOr<DispatchInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
+DispatchInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
+DispatchInfo emitRopeQuery(KernelEmitter &e, RopeQueryOp op);
+DispatchInfo emitConcat(KernelEmitter &e, ConcatOp op);
+DispatchInfo emitAttention(KernelEmitter &e, AttentionOp op);
+DispatchInfo emitPartialAttention(KernelEmitter &e, PartialAttentionOp op);
+DispatchInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
+DispatchInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
+DispatchInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
+
+} // namespace mlir::lap::simt

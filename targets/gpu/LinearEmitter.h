@@ -1,0 +1,85 @@
+// Writes a linear kernel. Weights are read in the `rows16` layout, where
+// neighbouring invocations have neighbouring rows: no sum runs across them.
+//
+// For one token a workgroup is a row tile: 16 rows times 8 parts of the
+// columns, which are added up at the end. For any number of tokens it is 4 row
+// tiles times 32 tokens: the weights of 32 columns are decoded into the
+// workgroup's memory once for all of the tokens, and each invocation sums 4
+// rows times 4 tokens.
+//
+// What is read of the input is as on all targets (dialects/lap/LinearForm.h):
+// with 8-bit activations, schemes that are affine in their code are multiplied
+// as integers.
+#pragma once
+
+#include "dialects/lap/LinearForm.h"
+#include "targets/gpu/SchemeReader.h"
+
+namespace mlir::lap::simt {
+
+class LinearEmitter {
+public:
+  LinearEmitter(KernelEmitter &e, FusedLinearOp op);
+
+  FailureOr<DispatchInfo> emit();
+
+private:
+  static constexpr int64_t tileRows = RowTileLayout::tileRows;
+  /// Parts of the columns, with one token.
+  static constexpr int64_t parts = KernelEmitter::threads / tileRows;
+  /// Of a workgroup for many tokens: row tiles, tokens, columns at a time.
+  static constexpr int64_t blockTiles = 4, blockTokens = 32, stepColumns = 32;
+  /// Of each of its invocations.
+  static constexpr int64_t ownTokens = blockTokens * tileRows /
+                                       KernelEmitter::threads;
+
+  /// A weight matrix of the op and how it is multiplied.
+  struct Matrix {
+    Buffer words;
+    SchemeReader reader;
+    LinearForm form;
+  };
+  /// A row tile whose sums are computed: of which matrix, and which one.
+  struct Stream {
+    Matrix *matrix;
+    Value tile;
+    /// Whether there is such a tile; null: always.
+    Value exists;
+  };
+
+  LogicalResult bind();
+  /// Words of `input` from a token's row on.
+  Value loadInput(Value rowAt, Value at) {
+    return e.loadWord(input, e.add(rowAt, at));
+  }
+  Value getTileAt(Matrix &matrix, Value tile);
+  Value finish(ArrayRef<Value> sums, Value row);
+  Value addBias(Value sum, Value row);
+
+  // One token.
+  Value sumIntegers(Matrix &matrix, const SchemeReader::Row &row, Value part);
+  Value sumFloats(Matrix &matrix, const SchemeReader::Row &row, Value part);
+  void emitSingle(ArrayRef<Stream> streams, Buffer out, int64_t rows);
+
+  // Many tokens.
+  void makeBlockMemory();
+  void emitBlock(ArrayRef<Stream> streams, Buffer out, int64_t rows);
+  SmallVector<Value> addIntegers(ArrayRef<Stream> streams, Value firstToken);
+  SmallVector<Value> addFloats(ArrayRef<Stream> streams, Value firstToken);
+  Value getTokenRow(Value token);
+
+  KernelEmitter &e;
+  FusedLinearOp op;
+  int64_t columns;
+  bool single, gated;
+  std::vector<Matrix> matrices;
+  std::optional<PackedInputLayout> layout;
+  Buffer input;
+  /// Words of a token's row, and where in it values are.
+  int64_t stride = 0, valuesAt = 0;
+  /// The workgroup's memory: partial sums; or weights, slopes, offsets, inputs,
+  /// scales and sums of inputs.
+  Buffer partial, weights, slopes, offsets, inputs, scales, sums, codeSums;
+};
+
+} // namespace mlir::lap::simt

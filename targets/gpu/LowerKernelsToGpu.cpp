@@ -1,0 +1,122 @@
+// Writes each kernel as a function of one invocation.
+#include "dialects/lap/LapDialect.h"
+#include "targets/gpu/KernelEmitter.h"
+#include "targets/gpu/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SPIRV/IR/SPIRVDialect.h"
+
+#define DEBUG_TYPE "lap-lower-kernels-to-gpu"
+
+namespace mlir::lap::simt {
+#define GEN_PASS_DEF_LOWERKERNELSTOGPUPASS
+#include "targets/gpu/Passes.h.inc"
+} // namespace mlir::lap::simt
+
+using namespace mlir;
+using namespace mlir::lap;
+using namespace mlir::lap::simt;
+
+FailureOr<DispatchInfo> simt::emitKernel(KernelEmitter &emitter,
+                                         Operation *op) {
+  using Result = FailureOr<DispatchInfo>;
+  return TypeSwitch<Operation *, Result>(op)
+      .Case([&](EmbedOp op) { return emitEmbed(emitter, op); })
+      .Case([&](PackInputOp op) { return emitPackInput(emitter, op); })
+      .Case([&](FusedLinearOp op) { return emitLinear(emitter, op); })
+      .Case([&](RopeKvUpdateOp op) -> Result {
+        return emitRopeKvUpdate(emitter, op);
+      })
+      .Case(
+          [&](RopeQueryOp op) -> Result { return emitRopeQuery(emitter, op); })
+      .Case([&](ConcatOp op) -> Result { return emitConcat(emitter, op); })
+      .Case(
+          [&](AttentionOp op) -> Result { return emitAttention(emitter, op); })
+      .Case([&](PartialAttentionOp op) -> Result {
+        return emitPartialAttention(emitter, op);
+      })
+      .Case([&](MergeAttentionOp op) -> Result {
+        return emitMergeAttention(emitter, op);
+      })
+      .Case([&](ResidualNormOp op) -> Result {
+        return emitResidualNorm(emitter, op);
+      })
+      .Case([&](PatchEmbeddingOp op) -> Result {
+        return emitPatchEmbedding(emitter, op);
+      })
+      .Default([](Operation *op) -> Result {
+        return op->emitOpError("has no GPU kernel");
+      });
+}
+
+namespace {
+
+struct LowerKernelsToGpuPass
+    : simt::impl::LowerKernelsToGpuPassBase<LowerKernelsToGpuPass> {
+  using LowerKernelsToGpuPassBase::LowerKernelsToGpuPassBase;
+
+  void runOnOperation() override {
+    const Facts *facts = findFacts(variant);
+    if (!facts) {
+      InFlightDiagnostic error = getOperation().emitError()
+                                 << "unknown variant '" << variant
+                                 << "', expected one of";
+      for (const Facts &known : getFacts())
+        error << " " << known.name;
+      return signalPassFailure();
+    }
+    for (KernelOp kernel :
+         llvm::make_early_inc_range(getOperation().getOps<KernelOp>())) {
+      if (failed(lower(kernel, *facts)))
+        return signalPassFailure();
+      kernel.erase();
+      ++lowered;
+    }
+    // The layouts that schemes gave are in the code now.
+    for (SchemeOp scheme :
+         llvm::make_early_inc_range(getOperation().getOps<SchemeOp>()))
+      scheme.erase();
+  }
+
+  LogicalResult lower(KernelOp kernel, const Facts &facts) {
+    // The module takes the kernel's name.
+    std::string name = kernel.getName().str();
+    KernelEmitter emitter(kernel, getOperation(), facts);
+    std::optional<DispatchInfo> info;
+    for (Operation &op : kernel.getBody().front()) {
+      if (isa<bufferization::ToTensorOp, UnpackOp, ReturnOp,
+              bufferization::MaterializeInDestinationOp>(op))
+        continue;
+      if (info)
+        return op.emitOpError("is a second op in one kernel");
+      FailureOr<DispatchInfo> emitted = emitKernel(emitter, &op);
+      if (failed(emitted))
+        return failure();
+      info = *emitted;
+    }
+    if (!info)
+      return kernel.emitOpError("has nothing to compute");
+    emitter.finish();
+    gpu::GPUFuncOp function = emitter.getFunction();
+    auto set = [&](StringRef name, Extent extent) {
+      function->setAttr(name, emitter.getDenseI64ArrayAttr(
+                                  {extent.constant, extent.perToken}));
+    };
+    set("lap.tiles", info->tiles);
+    set("lap.tile_work", info->tileWork);
+    if (info->tokenTile)
+      function->setAttr("lap.token_tile",
+                        emitter.getI64IntegerAttr(info->tokenTile));
+    if (!info->windowBytes.empty())
+      function->setAttr("lap.window_bytes",
+                        emitter.getDenseI64ArrayAttr(info->windowBytes));
+    if (info->windowsRepeat)
+      function->setAttr("lap.windows_repeat", emitter.getUnitAttr());
+    return success();
+  }
+};
+
+} // namespace

@@ -1,0 +1,160 @@
+// Kernels in the gpu dialect become SPIR-V modules, by MLIR's own conversions.
+#include "targets/vulkan/Passes.h"
+
+#include "mlir/Conversion/ArithToSPIRV/ArithToSPIRV.h"
+#include "mlir/Conversion/GPUToSPIRV/GPUToSPIRV.h"
+#include "mlir/Conversion/MathToSPIRV/MathToSPIRV.h"
+#include "mlir/Conversion/MemRefToSPIRV/MemRefToSPIRV.h"
+#include "mlir/Conversion/SCFToSPIRV/SCFToSPIRV.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/SPIRV/IR/SPIRVDialect.h"
+#include "mlir/Dialect/SPIRV/IR/SPIRVOps.h"
+#include "mlir/Dialect/SPIRV/IR/TargetAndABI.h"
+#include "mlir/Dialect/SPIRV/Transforms/Passes.h"
+#include "mlir/Dialect/SPIRV/Transforms/SPIRVConversion.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/DialectConversion.h"
+
+#define DEBUG_TYPE "lap-convert-gpu-to-vulkan"
+
+namespace mlir::lap::vulkan {
+#define GEN_PASS_DEF_CONVERTGPUTOVULKANPASS
+#include "targets/vulkan/Passes.h.inc"
+} // namespace mlir::lap::vulkan
+
+using namespace mlir;
+
+/// What modules may use; what they do use is found out at the end.
+static spirv::TargetEnvAttr getEnvironment(MLIRContext *context) {
+  auto triple = spirv::VerCapExtAttr::get(
+      spirv::Version::V_1_5,
+      {spirv::Capability::Shader, spirv::Capability::DotProduct,
+       spirv::Capability::DotProductInput4x8BitPacked},
+      {spirv::Extension::SPV_KHR_storage_buffer_storage_class,
+       spirv::Extension::SPV_KHR_integer_dot_product},
+      context);
+  return spirv::TargetEnvAttr::get(
+      triple, spirv::getDefaultResourceLimits(context),
+      spirv::ClientAPI::Vulkan, spirv::Vendor::Unknown,
+      spirv::DeviceType::Unknown, spirv::TargetEnvAttr::kUnknownDeviceID);
+}
+
+static std::optional<spirv::StorageClass> getStorageClass(Attribute space) {
+  auto own = dyn_cast_or_null<gpu::AddressSpaceAttr>(space);
+  if (!own)
+    return spirv::mapMemorySpaceToVulkanStorageClass(space);
+  switch (own.getValue()) {
+  case gpu::AddressSpace::Global:
+    return spirv::StorageClass::StorageBuffer;
+  case gpu::AddressSpace::Workgroup:
+    return spirv::StorageClass::Workgroup;
+  default:
+    return std::nullopt;
+  }
+}
+
+/// The numbers at the end of a kernel's arguments become reads of push
+/// constants.
+static void movePushConstants(gpu::GPUFuncOp function) {
+  Block &body = function.getBody().front();
+  SmallVector<unsigned> numbers;
+  for (auto [i, type] : llvm::enumerate(function.getArgumentTypes()))
+    if (type.isInteger(32))
+      numbers.push_back(i);
+  auto builder = OpBuilder::atBlockBegin(&body);
+  BitVector erased(function.getNumArguments());
+  for (auto [offset, argument] : llvm::enumerate(numbers)) {
+    Value value = spirv::getPushConstantValue(
+        function, numbers.size(), offset, builder.getI32Type(), builder);
+    function.getArgument(argument).replaceAllUsesWith(value);
+    erased.set(argument);
+  }
+  (void)function.eraseArguments(erased);
+}
+
+/// What workgroups share becomes allocations, which MLIR makes variables of.
+static void moveWorkgroupMemory(gpu::GPUFuncOp function) {
+  auto builder = OpBuilder::atBlockBegin(&function.getBody().front());
+  for (BlockArgument memory : function.getWorkgroupAttributions()) {
+    Value allocated = memref::AllocOp::create(
+        builder, function.getLoc(), cast<MemRefType>(memory.getType()));
+    memory.replaceAllUsesWith(allocated);
+  }
+  // Attributions are the block's last arguments.
+  Block &body = function.getBody().front();
+  body.eraseArguments(function.getNumArguments(),
+                      body.getNumArguments() - function.getNumArguments());
+  function->removeAttr(function.getNumWorkgroupAttributionsAttrName());
+}
+
+namespace {
+
+struct ConvertGpuToVulkanPass
+    : lap::vulkan::impl::ConvertGpuToVulkanPassBase<ConvertGpuToVulkanPass> {
+  void runOnOperation() override {
+    for (auto module :
+         llvm::make_early_inc_range(getOperation().getOps<gpu::GPUModuleOp>()))
+      if (failed(convert(module)))
+        return signalPassFailure();
+    for (auto module : getOperation().getOps<spirv::ModuleOp>())
+      if (failed(finish(module)))
+        return signalPassFailure();
+  }
+
+  LogicalResult convert(gpu::GPUModuleOp module) {
+    MLIRContext *context = &getContext();
+    spirv::TargetEnvAttr environment = getEnvironment(context);
+    module->setAttr(spirv::getTargetEnvAttrName(), environment);
+    for (auto function : module.getOps<gpu::GPUFuncOp>()) {
+      // Before its numbers: a push constant's variable comes first.
+      movePushConstants(function);
+      moveWorkgroupMemory(function);
+      auto size = function.getKnownBlockSizeAttr();
+      if (!size)
+        return function.emitOpError("has no known_block_size");
+      function->setAttr(
+          spirv::getEntryPointABIAttrName(),
+          spirv::getEntryPointABIAttr(context, size.asArrayRef()));
+    }
+
+    spirv::MemorySpaceToStorageClassConverter classes(getStorageClass);
+    spirv::convertMemRefTypesAndAttrs(module, classes);
+
+    SPIRVConversionOptions options;
+    SPIRVTypeConverter types(environment, options);
+    std::unique_ptr<ConversionTarget> target =
+        SPIRVConversionTarget::get(environment);
+    RewritePatternSet patterns(context);
+    ScfToSPIRVContext loops;
+    populateGPUToSPIRVPatterns(types, patterns);
+    arith::populateArithToSPIRVPatterns(types, patterns);
+    populateMathToSPIRVPatterns(types, patterns);
+    populateMemRefToSPIRVPatterns(types, patterns);
+    populateSCFToSPIRVPatterns(types, loops, patterns);
+    if (failed(applyFullConversion(module, *target, std::move(patterns))))
+      return failure();
+    ++converted;
+    return success();
+  }
+
+  /// Interfaces, what the module needs of a device, and its version.
+  LogicalResult finish(spirv::ModuleOp module) {
+    PassManager passes(&getContext(), spirv::ModuleOp::getOperationName());
+    passes.addPass(spirv::createSPIRVLowerABIAttributesPass());
+    passes.addPass(spirv::createSPIRVUpdateVCEPass());
+    if (failed(runPipeline(passes, module)))
+      return failure();
+    // The interface of an entry point lists its buffers only from 1.4 on.
+    auto needed = *module.getVceTriple();
+    auto version = std::max(needed.getVersion(), spirv::Version::V_1_4);
+    module.setVceTripleAttr(spirv::VerCapExtAttr::get(
+        version, llvm::to_vector(needed.getCapabilities()),
+        llvm::to_vector(needed.getExtensions()), &getContext()));
+    return success();
+  }
+};
+
+} // namespace
