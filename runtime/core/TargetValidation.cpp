@@ -43,8 +43,12 @@ public:
   Status check();
 
 private:
+  Status checkModules(const schema::Target &target,
+                      const schema::Variant &variant, const std::string &what);
   Status checkKernel(const schema::Kernel &kernel, int64_t maxTokens,
                      const std::string &what);
+  Status checkWindows(const schema::Dispatch &dispatch,
+                      const schema::Kernel &kernel, const std::string &where);
   Status checkEntry(const schema::Target &target,
                     const schema::EntryPoint &entry, const std::string &what);
   Status checkBindings(const schema::EntryPoint &entry, bool outputs,
@@ -86,6 +90,9 @@ Status TargetValidator::check() {
             feature, concat("a feature of variant ", quote(variant->name()))));
       LAPIDARY_TRY(checkSegmentIndex(
           program, variant->segment(), schema::SegmentKind::Code,
+          concat("variant ", quote(variant->name()), " of ", what)));
+      LAPIDARY_TRY(checkModules(
+          target, *variant,
           concat("variant ", quote(variant->name()), " of ", what)));
       variants.add(variant->name());
     }
@@ -135,8 +142,65 @@ Status TargetValidator::checkKernel(const schema::Kernel &kernel,
       checkExtent(kernel.tiles(), maxTokens, maxTiles, "the tile count", what));
   LAPIDARY_TRY(checkExtent(kernel.tile_work(), maxTokens, maxTileWork,
                            "the tile work", what));
+  LAPIDARY_TRY(checkRange(kernel.token_tile(), 0, maxStepTokens,
+                          concat("the token tile of ", what)));
   return checkExtent(kernel.scratch(), maxTokens, maxScratch,
                      "the scratch size", what);
+}
+
+/// The CPU's code is one object; a GPU's has a module a kernel.
+Status TargetValidator::checkModules(const schema::Target &target,
+                                     const schema::Variant &variant,
+                                     const std::string &what) {
+  const auto *modules = variant.modules();
+  const bool expected = target.device()->string_view() == "vulkan";
+  if (!expected && !modules)
+    return {};
+  const size_t count = modules ? modules->size() : 0,
+               kernels = expected ? target.kernels()->size() : 0;
+  if (count != kernels)
+    return invalidData(
+        concat(what, " has ", count, " modules, expected ", kernels));
+  if (count == 0)
+    return {};
+  LAPIDARY_TRY(checkAlignment(modules, what));
+  const uint64_t size = program.segments()->Get(variant.segment())->size();
+  for (uint32_t index = 0; index < count; ++index) {
+    const schema::Module &module = *modules->Get(index);
+    if (module.offset() > size || module.size() > size - module.offset() ||
+        module.offset() % 4 != 0 || module.size() % 4 != 0)
+      return invalidData(concat("module ", index, " of ", what, " has ",
+                                module.size(), " bytes at byte ",
+                                module.offset(), " of ", size,
+                                ", expected whole words inside of it"));
+  }
+  return {};
+}
+
+/// Needs operands that were checked.
+Status TargetValidator::checkWindows(const schema::Dispatch &dispatch,
+                                     const schema::Kernel &kernel,
+                                     const std::string &where) {
+  const auto *windows = kernel.window_bytes();
+  if (!windows)
+    return {};
+  std::string what = concat("kernel ", quote(kernel.symbol()), " in ", where);
+  if (windows->size() != dispatch.operands()->size())
+    return invalidData(concat(what, " has ", windows->size(),
+                              " window_bytes, expected ",
+                              dispatch.operands()->size()));
+  LAPIDARY_TRY(checkAlignment(windows, what));
+  for (uint32_t index = 0; index < windows->size(); ++index) {
+    const uint64_t bytes = windows->Get(index);
+    if (bytes % 4 != 0 || bytes > maxArena ||
+        (bytes != 0 &&
+         dispatch.operands()->Get(index)->kind() == schema::BufferKind::Arena))
+      return invalidData(concat("operand ", index, " of ", what,
+                                " has row tiles of ", bytes,
+                                " bytes, expected a multiple of 4 up to ",
+                                maxArena, ", and 0 in the arena"));
+  }
+  return {};
 }
 
 Status TargetValidator::checkEntry(const schema::Target &target,
@@ -187,7 +251,10 @@ Status TargetValidator::checkEntry(const schema::Target &target,
     for (uint32_t operand = 0; operand < dispatch.operands()->size(); ++operand)
       LAPIDARY_TRY(checkOperand(entry, *dispatch.operands()->Get(operand),
                                 operand, where));
-    LAPIDARY_TRY(checkTokenBytes(entry, dispatch, kernel, where));
+    LAPIDARY_TRY(checkWindows(dispatch, kernel, where));
+    // A GPU's kernels find a sequence's tokens themselves.
+    if (kernel.token_bytes() || target.device()->string_view() == "cpu")
+      LAPIDARY_TRY(checkTokenBytes(entry, dispatch, kernel, where));
   }
   return {};
 }

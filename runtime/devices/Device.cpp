@@ -4,8 +4,10 @@
 #include "runtime/core/BundleValidation.h"
 #include "runtime/core/Text.h"
 #include "runtime/core/Workers.h"
+#include "runtime/devices/SplitDevice.h"
 #include "runtime/devices/cpu/CpuDevice.h"
 #include "runtime/devices/cpu/CpuFeatures.h"
+#include "runtime/devices/vulkan/VulkanDevice.h"
 
 #include <algorithm>
 
@@ -20,30 +22,72 @@ int64_t roundUp(int64_t value, int64_t multiple) {
 
 } // namespace
 
+namespace {
+
+/// The device kind and the architecture that `name` means here.
+Result<std::pair<std::string_view, std::string_view>>
+parseName(std::string_view name) {
+  if (name == "cpu")
+    return std::pair<std::string_view, std::string_view>(
+        "cpu", cpuFeatures().architecture);
+  if (isVulkanName(name))
+    return std::pair<std::string_view, std::string_view>("vulkan", "spirv");
+  return unsupported(concat("unknown device \"", name,
+                            "\"; this runtime has: cpu, vulkan, vulkan:NUMBER, "
+                            "vulkan:NAME (see lapidary devices)"));
+}
+
+} // namespace
+
 Result<std::unique_ptr<Device>>
 createDevice(std::shared_ptr<const Bundle> bundle, const std::string &name,
              const DeviceOptions &options) {
   const schema::Target *target =
       LAPIDARY_TRY(findTarget(bundle->program(), name));
-  return CpuDevice::create(std::move(bundle), *target, options);
+  if (isVulkanName(name)) {
+    if (options.gpuLayers >= 0 &&
+        options.gpuLayers < bundle->program().model()->layers())
+      return SplitDevice::create(std::move(bundle), *target, name, options);
+    return std::unique_ptr<Device>(LAPIDARY_TRY(
+        VulkanDevice::create(std::move(bundle), *target, name, options)));
+  }
+  if (options.gpuLayers > 0)
+    return invalidArgument(
+        concat(options.gpuLayers,
+               " layers were asked for on a GPU, but the device is cpu; choose "
+               "one with --device vulkan"));
+  return std::unique_ptr<Device>(
+      LAPIDARY_TRY(CpuDevice::create(std::move(bundle), *target, options)));
 }
 
 Result<const schema::Target *> findTarget(const schema::Program &program,
                                           const std::string &name) {
-  if (name != "cpu")
-    return unsupported(
-        concat("unknown device \"", name, "\"; this runtime has: cpu"));
-  std::string_view architecture = cpuFeatures().architecture;
+  const auto [kind, architecture] = LAPIDARY_TRY(parseName(name));
   std::string list;
   for (const schema::Target *target : *program.targets()) {
-    if (target->device()->string_view() == name &&
+    if (target->device()->string_view() == kind &&
         target->architecture()->string_view() == architecture)
       return target;
     list += concat(list.empty() ? "" : ", ", target->device()->string_view(),
                    "/", target->architecture()->string_view());
   }
-  return unsupported(concat("the bundle has no code for ", name, "/",
-                            architecture, "; it has: ", list));
+  return unsupported(concat("the bundle has no code for ", kind, "/",
+                            architecture, "; it has: ", list,
+                            "; compile the checkpoint with --target ", kind,
+                            " for that"));
+}
+
+DeviceRoom deviceRoom(const std::string &name) {
+  DeviceRoom room;
+  if (!isVulkanName(name))
+    return room;
+  Result<std::shared_ptr<VulkanInstance>> instance = VulkanInstance::create();
+  if (!instance.ok())
+    return room;
+  if (Result<VulkanPhysicalDevice> device = (*instance)->find(name);
+      device.ok())
+    room = {device->available(), device->sharesMemory()};
+  return room;
 }
 
 Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
@@ -82,6 +126,19 @@ Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
   auto threads = static_cast<uint64_t>(resolveThreads(options.threads));
   uint64_t scratchBytes =
       scratch == 0 ? 0 : roundUp(scratch, pageBytes) + pageBytes;
+  if (target.device()->string_view() != "cpu") {
+    std::vector<DispatchRange> ranges =
+        LAPIDARY_TRY(splitByLayers(program, target, options.gpuLayers)).second;
+    const ProgramUse use = findUse(program, target, ranges);
+    for (uint32_t index = 0; index < use.segments.size(); ++index)
+      if (use.segments[index])
+        memory.deviceWeights += program.segments()->Get(index)->size();
+    for (uint32_t index = 0; index < use.caches.size(); ++index)
+      if (use.caches[index])
+        memory.deviceCaches += cacheBytes(*program.caches()->Get(index),
+                                          options.context, options.chunk);
+    memory.deviceArena = memory.arena;
+  }
   memory.scratch = scratchBytes * threads;
   memory.media = static_cast<uint64_t>(scratch - tokenScratch) * threads +
                  memory.arena - tokenArena;

@@ -24,6 +24,12 @@ struct DeviceOptions {
   int64_t chunk = 0;
   /// Threads on the host; 0: all.
   int32_t threads = 0;
+  /// Sequences that will have caches at once, which memory is looked at for.
+  int32_t sequences = 1;
+  /// Of a GPU: the last layers that it runs, the others are the CPU's; -1: all.
+  int32_t gpuLayers = -1;
+  /// Told how much of the weights is on a device with memory of its own.
+  ProgressCallback progress = {};
 };
 
 /// The KV caches of one sequence. Belong to the device that made them, which
@@ -61,6 +67,16 @@ struct DeviceMemory {
   uint64_t scratch = 0;
   /// The part of arena and scratch that only embedding media touches.
   uint64_t media = 0;
+  /// On a GPU: its parts of weights and caches of one sequence; the arena is
+  /// there too. 0 otherwise.
+  uint64_t deviceWeights = 0, deviceCaches = 0, deviceArena = 0;
+};
+
+/// What is left of a device's memory.
+struct DeviceRoom {
+  uint64_t available = UINT64_MAX;
+  /// It is the machine's own memory.
+  bool shared = true;
 };
 
 /// One program loaded. Used by one thread at a time.
@@ -86,7 +102,7 @@ public:
   virtual void setProfile(Profile *profile) = 0;
 };
 
-/// `name`: "cpu".
+/// `name`: "cpu", or "vulkan", "vulkan:1", "vulkan:" and a part of a name.
 Result<std::unique_ptr<Device>>
 createDevice(std::shared_ptr<const Bundle> bundle, const std::string &name,
              const DeviceOptions &options);
@@ -94,6 +110,9 @@ createDevice(std::shared_ptr<const Bundle> bundle, const std::string &name,
 /// lists those that the bundle has.
 Result<const schema::Target *> findTarget(const schema::Program &program,
                                           const std::string &name);
+/// What the machine says of device `name` at this moment; of a GPU that is not
+/// there, nothing.
+DeviceRoom deviceRoom(const std::string &name);
 /// What createDevice would need; fails only on overflow or an unknown device.
 Result<DeviceMemory> planDeviceMemory(const schema::Program &program,
                                       const schema::Target &target,

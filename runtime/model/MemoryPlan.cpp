@@ -45,6 +45,8 @@ Status resolveOptions(const schema::Program &program,
                                   " sequences were asked for, expected 1 to ",
                                   most, ", for each takes a token of a step"));
   plan.sequences = options.sequences;
+  plan.gpuLayers = options.gpuLayers;
+  plan.progress = options.progress;
   if (options.drafts < 0 || options.drafts > maxDrafts)
     return invalidArgument(concat(
         options.drafts, " drafts were asked for, expected 0 to ", maxDrafts));
@@ -88,7 +90,12 @@ int64_t longestVisionBlock(const schema::Model &model,
 }
 
 DeviceOptions MemoryPlan::deviceOptions() const {
-  return {.context = roundUp(context, 16), .chunk = chunk, .threads = threads};
+  return {.context = roundUp(context, 16),
+          .chunk = chunk,
+          .threads = threads,
+          .sequences = sequences,
+          .gpuLayers = gpuLayers,
+          .progress = progress};
 }
 
 Status MemoryPlan::check() const {
@@ -104,8 +111,15 @@ Status MemoryPlan::check() const {
                      : largest == caches  ? "; a smaller context needs less"
                      : largest == scratch ? "; fewer threads need less"
                                           : "";
+  if (onDevice > deviceAvailable)
+    return outOfMemory(concat(
+        "a session of ", context, " positions needs ", formatBytes(onDevice),
+        " on the device (", describe(*this), "), but it has ",
+        formatBytes(deviceAvailable),
+        " left; a smaller context, fewer sequences or --gpu-layers, which "
+        "leaves layers to the CPU, need less"));
   return outOfMemory(concat("a session of ", context, " positions and ",
-                            threads, " threads needs ", formatBytes(total),
+                            threads, " threads needs ", formatBytes(onHost()),
                             " (", describe(*this), "), but the machine has ",
                             formatBytes(available), " left", hint));
 }
@@ -161,6 +175,13 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
           "the session needs more bytes than 64 bits can count: " +
           describe(plan));
   plan.available = availableMemory();
+  plan.onDevice = memory.deviceWeights + memory.deviceArena +
+                  memory.deviceCaches * uint64_t(plan.sequences);
+  if (plan.onDevice != 0) {
+    const DeviceRoom room = deviceRoom(options.device);
+    plan.deviceAvailable = room.available;
+    plan.sharesMemory = room.shared;
+  }
   return plan;
 }
 

@@ -21,7 +21,14 @@ struct SessionOptions {
   int64_t chunk = 0;
   /// 0: all that this process may use.
   int32_t threads = 0;
+  /// See createDevice.
   std::string device = "cpu";
+  /// See DeviceOptions.
+  int32_t gpuLayers = -1;
+  ProgressCallback progress = {};
+  /// Do not run the bundle's self-tests when a GPU's driver meets it for the
+  /// first time; as the environment variable LAPIDARY_SKIP_SELFTEST.
+  bool skipSelfTest = false;
   /// Sequences that may exist at once, each with caches of its own.
   int32_t sequences = 1;
   /// Tokens that may be guessed ahead for each sequence in a step; see
@@ -55,12 +62,19 @@ struct MemoryPlan {
   uint64_t media = 0;
   /// What the machine has left.
   uint64_t available = 0;
+  /// The part of the total that a GPU holds, of its own memory or of the
+  /// machine's, and what is left there; 0 without one.
+  uint64_t onDevice = 0;
+  uint64_t deviceAvailable = 0;
+  bool sharesMemory = true;
   /// The options after defaults were put in.
   int64_t context = 0;
   int64_t chunk = 0;
   int32_t threads = 0;
   int32_t sequences = 1;
   int64_t drafts = 0;
+  int32_t gpuLayers = -1;
+  ProgressCallback progress;
   /// Rows of logits that an engine has room for.
   int64_t logitRows = 0;
   /// Bytes of one snapshot.
@@ -68,7 +82,11 @@ struct MemoryPlan {
   /// Of one sequence.
   std::vector<Cache> cacheLines;
 
-  bool fits() const { return total <= available; }
+  /// Bytes of the machine's own memory.
+  uint64_t onHost() const { return sharesMemory ? total : total - onDevice; }
+  bool fits() const {
+    return onHost() <= available && onDevice <= deviceAvailable;
+  }
   /// OutOfMemory with the sheet's figures when it does not fit.
   Status check() const;
   DeviceOptions deviceOptions() const;

@@ -199,14 +199,7 @@ private:
   int64_t staticTokens = 0;
 };
 
-/// How a kernel is called, beyond what all targets say.
-struct DispatchInfo : KernelInfo {
-  /// Tokens that the workgroups of one y compute; 0: there is no y.
-  int64_t tokenTile = 0;
-  /// For each operand of the dispatch (a cache is two): see the schema.
-  SmallVector<int64_t> windowBytes;
-  bool windowsRepeat = false;
-};
+using DispatchInfo = KernelInfo;
 
 /// Emits the body of the kernel for its op; says how it is to be called.
 FailureOr<DispatchInfo> emitKernel(KernelEmitter &emitter, Operation *op);

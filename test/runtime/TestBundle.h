@@ -54,6 +54,9 @@ struct TestKernel {
   schema::Extent tiles, tileWork, scratch;
   /// None: written as absent.
   std::vector<uint64_t> tokenBytes = {};
+  int64_t tokenTile = 0;
+  std::vector<uint64_t> windowBytes = {};
+  bool windowsRepeat = false;
 };
 
 struct TestDispatch {
@@ -79,6 +82,7 @@ struct TestVariant {
   std::string name;
   std::vector<std::string> features;
   uint32_t segment;
+  std::vector<schema::Module> modules = {};
 };
 
 struct TestTarget {
@@ -300,12 +304,14 @@ inline Bytes writeProgram(const TestProgram &p) {
     for (const TestVariant &v : t.variants)
       variants.push_back(schema::CreateVariant(
           b, b.CreateString(v.name), b.CreateVectorOfStrings(v.features),
-          v.segment));
+          v.segment,
+          v.modules.empty() ? 0 : b.CreateVectorOfStructs(v.modules)));
     std::vector<flatbuffers::Offset<schema::Kernel>> kernels;
     for (const TestKernel &k : t.kernels)
       kernels.push_back(schema::CreateKernelDirect(
           b, k.symbol.c_str(), &k.tiles, &k.tileWork, &k.scratch,
-          k.tokenBytes.empty() ? nullptr : &k.tokenBytes));
+          k.tokenBytes.empty() ? nullptr : &k.tokenBytes, k.tokenTile,
+          k.windowBytes.empty() ? nullptr : &k.windowBytes, k.windowsRepeat));
     std::vector<flatbuffers::Offset<schema::EntryPoint>> entries;
     for (const TestEntry &e : t.entries) {
       std::vector<flatbuffers::Offset<schema::Dispatch>> dispatches;

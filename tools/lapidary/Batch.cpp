@@ -100,6 +100,7 @@ Result<Survey> Batch::survey() const {
 Result<SessionOptions> Batch::chooseEngine(const Survey &survey) const {
   SessionOptions session;
   session.threads = options.run.threads;
+  options.run.device.apply(session);
   session.context = options.run.context;
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
@@ -304,6 +305,7 @@ void addBatchCommand(CLI::App &app, Action &action) {
                    "Positions for each request, prompt and answer; unless "
                    "given the model's longest, or what fits into memory");
   addThreadsOption(*command, options->run.threads);
+  addDeviceOptions(*command, options->run.device);
   command->footer(
       "The options of answers are for requests that do not say otherwise. A "
       "run that was stopped goes on where it was when it is started again.\n"

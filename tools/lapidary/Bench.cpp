@@ -172,6 +172,7 @@ void addBenchCommand(CLI::App &app, Action &action) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   addThreadsOption(*command, options->threads);
+  addDeviceOptions(*command, options->device);
   addLockOption(*command, options->lock);
   CLI::Option *profile =
       command

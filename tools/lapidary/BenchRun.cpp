@@ -146,6 +146,7 @@ private:
 Status Measurement::load() {
   SessionOptions sessionOptions;
   sessionOptions.threads = options.threads;
+  options.device.apply(sessionOptions);
   const int64_t before = std::max<int64_t>(options.depth, 0);
   sessionOptions.context =
       before +

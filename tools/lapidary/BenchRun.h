@@ -3,6 +3,7 @@
 
 #include "runtime/core/Status.h"
 #include "runtime/devices/Profile.h"
+#include "tools/lapidary/Command.h"
 
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ struct BenchOptions {
   /// As of `lapidary run`; empty or "off": nothing is measured with drafts.
   std::string draft;
   int32_t threads = 0;
+  DeviceChoice device;
   int32_t repeat = 3;
   bool lock = false;
   bool json = false;

@@ -263,6 +263,7 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
                                      const schema::Program &program) {
   SessionOptions session;
   session.threads = options.threads;
+  options.device.apply(session);
   session.context = options.context;
   session.drafts = draftRoom(options.draft, *program.model());
   // An image must be seen in one step.
@@ -327,6 +328,7 @@ void addChatCommand(CLI::App &app, Action &action) {
                    "longest, or what fits into memory, unless given");
   addDraftOption(*command, options->run.draft);
   addThreadsOption(*command, options->run.threads);
+  addDeviceOptions(*command, options->run.device);
   addLockOption(*command, options->run.lock);
   command->footer(std::string("In the conversation:\n") + help);
   command->final_callback([options, &action] {

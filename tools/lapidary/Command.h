@@ -11,6 +11,10 @@
 #include <functional>
 #include <string>
 
+namespace lapidary {
+struct SessionOptions;
+}
+
 namespace lapidary::cli {
 
 enum ExitCode : int {
@@ -34,14 +38,26 @@ void addTokenizeCommand(CLI::App &app, Action &action);
 void addBenchCommand(CLI::App &app, Action &action);
 void addEvalCommand(CLI::App &app, Action &action);
 void addInspectCommand(CLI::App &app, Action &action);
+void addDevicesCommand(CLI::App &app, Action &action);
 void addSelfTestCommand(CLI::App &app, Action &action);
 
 /// A number from `low` to `high`; unlike CLI::Range it refuses NaN.
 CLI::Validator inRange(double low, double high);
 
+/// What runs the model.
+struct DeviceChoice {
+  std::string device = "cpu";
+  int32_t gpuLayers = -1;
+  bool skipSelfTest = false;
+
+  /// With a bar for the time that loading takes.
+  void apply(SessionOptions &session) const;
+};
+
 /// Options that mean the same wherever they are.
 void addBundleArgument(CLI::App &command, std::string &bundle);
 void addThreadsOption(CLI::App &command, int32_t &threads);
+void addDeviceOptions(CLI::App &command, DeviceChoice &choice);
 void addLockOption(CLI::App &command, bool &lock);
 void addContextOption(CLI::App &command, int64_t &context,
                       const std::string &purpose);

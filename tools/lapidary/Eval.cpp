@@ -28,6 +28,7 @@ struct EvalOptions {
   std::string plot;
   int64_t context = 512;
   int32_t threads = 0;
+  DeviceChoice device;
   bool json = false;
 };
 
@@ -110,7 +111,7 @@ Status printResults(const std::vector<EvalResult> &results, bool json) {
 }
 
 Status evaluate(const EvalOptions &options) {
-  const EvalRun run{options.threads, &watchInterrupts()};
+  const EvalRun run{options.threads, options.device, &watchInterrupts()};
   std::optional<ReplacingFile> picture;
   if (!options.plot.empty())
     picture.emplace(LAPIDARY_TRY(ReplacingFile::create(options.plot)));
@@ -217,6 +218,7 @@ void addEvalCommand(CLI::App &app, Action &action) {
       ->type_name("FILE.svg")
       ->needs(text);
   addThreadsOption(*command, options->threads);
+  addDeviceOptions(*command, options->device);
   command->add_flag("--json", options->json,
                     "Print a JSON object with every measure, or a list of "
                     "them for several bundles");

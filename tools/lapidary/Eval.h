@@ -4,6 +4,7 @@
 
 #include "runtime/core/Bundle.h"
 #include "runtime/model/Tokenizer.h"
+#include "tools/lapidary/Command.h"
 
 #include <atomic>
 #include <memory>
@@ -39,6 +40,7 @@ struct EvalResult {
 /// How the bundles are run.
 struct EvalRun {
   int32_t threads = 0;
+  DeviceChoice device;
   const std::atomic<bool> *cancel = nullptr;
 };
 

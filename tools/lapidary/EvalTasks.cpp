@@ -142,6 +142,7 @@ Status makeRoom(const EvalModel &model, const PreparedPrompt &prompt,
                 std::unique_ptr<Session> &session) {
   SessionOptions options;
   options.threads = run.threads;
+  run.device.apply(options);
   const schema::Program &program = model.bundle->program();
   const int64_t needed = static_cast<int64_t>(prompt.tokens.size()) + answer;
   options.context =

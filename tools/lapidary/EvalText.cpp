@@ -42,6 +42,7 @@ Result<std::unique_ptr<Session>>
 openSession(const EvalModel &model, const EvalRun &run, int64_t context) {
   SessionOptions options;
   options.threads = run.threads;
+  run.device.apply(options);
   options.context = context;
   auto session = LAPIDARY_TRY(Session::create(model.bundle, options));
   session->setCancelFlag(run.cancel);

@@ -22,6 +22,7 @@ struct InspectOptions {
   std::string bundle;
   int64_t context = 0;
   int32_t threads = 0;
+  DeviceChoice device;
   int32_t parallel = 1;
   bool tensors = false;
   bool json = false;
@@ -133,6 +134,8 @@ Json planJson(const MemoryPlan &plan) {
           {"snapshot_bytes", plan.snapshot},
           {"total_bytes", plan.total},
           {"available_bytes", plan.available},
+          {"device_bytes", plan.onDevice},
+          {"device_available_bytes", plan.deviceAvailable},
           {"fits", plan.fits()},
           {"caches", caches}};
 }
@@ -253,6 +256,14 @@ void describePlan(std::string &text, const Result<MemoryPlan> &result) {
   for (const auto &[name, bytes] : lines)
     append(text, "  %-32s %12s\n", name.c_str(),
            bytes == UINT64_MAX ? "unknown" : formatBytes(bytes).c_str());
+  if (plan.onDevice != 0) {
+    append(text, "  %-32s %12s\n", "of it on the device",
+           formatBytes(plan.onDevice).c_str());
+    append(text, "  %-32s %12s\n", "the device has left",
+           plan.deviceAvailable == UINT64_MAX
+               ? "unknown"
+               : formatBytes(plan.deviceAvailable).c_str());
+  }
   append(text, "  %-32s %12s\n", "each snapshot, where wanted",
          formatBytes(plan.snapshot).c_str());
   append(text, "  %s\n",
@@ -293,6 +304,7 @@ Status inspect(const InspectOptions &options) {
   SessionOptions session;
   session.context = options.context;
   session.threads = options.threads;
+  options.device.apply(session);
   session.sequences = options.parallel;
   // A bundle for another kind of machine is still worth looking at.
   const Result<MemoryPlan> plan = planMemory(bundle->program(), session);
@@ -329,6 +341,7 @@ void addInspectCommand(CLI::App &app, Action &action) {
       ->type_name("N")
       ->check(CLI::Range(1, maxSequences));
   addThreadsOption(*command, options->threads);
+  addDeviceOptions(*command, options->device);
   command->add_flag("--tensors", options->tensors, "List every tensor");
   command->add_flag("--json", options->json, "Print a JSON object");
   command->final_callback([options, &action] {

@@ -128,6 +128,13 @@ int run(int argc, char **argv) {
              "model.lap\n"
              "  lapidary run model.lap -p \"What is this?\" --image cat.png");
 
+  // CLI11 would read it as three options.
+  char gpuLayers[] = "--gpu-layers";
+  for (int index = 1; index < argc && std::strcmp(argv[index], "--") != 0;
+       ++index)
+    if (std::strcmp(argv[index], "-ngl") == 0)
+      argv[index] = gpuLayers;
+
   Action action;
   // Listed for the help text; handled above.
   for (const CompilerCommand &command : compilerCommands)
@@ -140,6 +147,7 @@ int run(int argc, char **argv) {
   addBenchCommand(app, action);
   addEvalCommand(app, action);
   addInspectCommand(app, action);
+  addDevicesCommand(app, action);
   addSelfTestCommand(app, action);
 
   try {

@@ -70,6 +70,7 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
                                      const std::vector<int32_t> &tokens) {
   SessionOptions session;
   session.threads = options.threads;
+  options.device.apply(session);
   session.context = options.context;
   session.drafts = draftRoom(options.draft, *program.model());
   // An image must be seen in one step.

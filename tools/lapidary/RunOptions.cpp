@@ -406,6 +406,7 @@ void addRunOptions(CLI::App &command, RunOptions &options) {
                    "given the model's longest, or what "
                    "fits into memory");
   addThreadsOption(command, options.threads);
+  addDeviceOptions(command, options.device);
   addDraftOption(command, options.draft);
   command
       .add_option("--state", options.state,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/core/Status.h"
+#include "tools/lapidary/Command.h"
 #include "tools/lapidary/Conversation.h"
 
 #include <CLI/CLI.hpp>
@@ -24,6 +25,7 @@ struct RunOptions {
   int64_t maxTokens = 0;
   int64_t context = 0;
   int32_t threads = 0;
+  DeviceChoice device;
   bool lock = false;
   std::optional<float> temperature;
   std::optional<int32_t> topK;

@@ -13,7 +13,7 @@ namespace {
 
 struct SelfTestOptions {
   std::string bundle;
-  std::string device = "cpu";
+  DeviceChoice device;
   int32_t threads = 0;
   bool json = false;
 };
@@ -33,7 +33,7 @@ Status report(const SelfTestOptions &options,
       line["pass"] = result.pass;
       list.push_back(line);
     }
-    return writeJson({{"device", options.device}, {"tests", list}});
+    return writeJson({{"device", options.device.device}, {"tests", list}});
   }
   std::string text;
   char line[256];
@@ -58,7 +58,7 @@ Result<int> selfTest(const SelfTestOptions &options) {
   watchInterrupts();
   LAPIDARY_TRY(verifyWeights(*bundle));
   SessionOptions session;
-  session.device = options.device;
+  options.device.apply(session);
   session.threads = options.threads;
   const auto results = LAPIDARY_TRY(runSelfTests(bundle, session));
   if (results.empty()) {
@@ -77,7 +77,7 @@ Result<int> selfTest(const SelfTestOptions &options) {
   std::fprintf(stderr,
                "lapidary: %td of %zu self-tests are off by more than their "
                "bound: do not trust this bundle on device %s\n",
-               failures, results.size(), options.device.c_str());
+               failures, results.size(), options.device.device.c_str());
   return static_cast<int>(Failed);
 }
 
@@ -92,9 +92,7 @@ void addSelfTestCommand(CLI::App &app, Action &action) {
                   "compared; the exit code is 1 when one is off by more than "
                   "its bound.\nExample:\n  lapidary selftest model.lap");
   addBundleArgument(*command, options->bundle);
-  command->add_option("--device", options->device, "Device to test")
-      ->type_name("NAME")
-      ->capture_default_str();
+  addDeviceOptions(*command, options->device);
   addThreadsOption(*command, options->threads);
   command->add_flag("--json", options->json, "Print a JSON object");
   command->final_callback([options, &action] {

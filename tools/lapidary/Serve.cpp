@@ -23,6 +23,7 @@ struct ServeOptions {
   std::string keyFile;
   int64_t context = 0;
   int32_t threads = 0;
+  DeviceChoice device;
   int32_t parallel = 4;
   int32_t imageTokens = maxImageTokens;
   uint64_t snapshotMemory = 0;
@@ -76,6 +77,7 @@ Result<SessionOptions> chooseSession(const ServeOptions &options,
   const schema::Program &program = bundle.program();
   SessionOptions session;
   session.threads = options.threads;
+  options.device.apply(session);
   session.context = options.context;
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
@@ -299,6 +301,7 @@ void addServeCommand(CLI::App &app, Action &action) {
       ->transform(CLI::AsSizeValue(true));
   addDraftOption(*command, options->draft);
   addThreadsOption(*command, options->threads);
+  addDeviceOptions(*command, options->device);
   addLockOption(*command, options->lock);
   command
       ->add_option("--stop-timeout", options->stopSeconds,

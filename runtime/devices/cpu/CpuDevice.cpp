@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 namespace lapidary {
 namespace {
@@ -63,7 +64,7 @@ Result<const schema::Variant *> selectVariant(const schema::Target &target) {
 
 } // namespace
 
-Result<std::unique_ptr<Device>>
+Result<std::unique_ptr<DispatchRunner>>
 CpuDevice::create(std::shared_ptr<const Bundle> bundle,
                   const schema::Target &target, const DeviceOptions &options) {
   std::unique_ptr<CpuDevice> device(new CpuDevice());
@@ -75,7 +76,7 @@ CpuDevice::create(std::shared_ptr<const Bundle> bundle,
   LAPIDARY_TRY(device->allocate(options));
   LAPIDARY_TRY(device->loadCode());
   device->workers = LAPIDARY_TRY(Workers::create(device->threads));
-  return std::unique_ptr<Device>(std::move(device));
+  return std::unique_ptr<DispatchRunner>(std::move(device));
 }
 
 Status CpuDevice::allocate(const DeviceOptions &options) {
@@ -116,7 +117,7 @@ Status CpuDevice::loadEntry(const schema::EntryPoint &entry,
       void *pointer = nullptr;
       switch (operand->kind()) {
       case schema::BufferKind::Cache:
-        hasCaches = loaded.hasCaches = true;
+        hasCaches = true;
         [[fallthrough]];
       case schema::BufferKind::Input:
       case schema::BufferKind::Output:
@@ -151,58 +152,33 @@ std::string CpuDevice::description() const {
                 threads == 1 ? " thread)" : " threads)");
 }
 
-Status CpuDevice::checkSteps(const LoadedEntry &loaded,
-                             const schema::EntryPoint &description,
-                             std::span<const Step> steps) const {
-  int64_t tokens = 0;
-  for (const Step &step : steps) {
-    if (step.tokens < 1 || step.tokens > description.max_tokens() - tokens ||
-        step.past < 0 || (loaded.hasCaches && !step.caches))
-      return internalError(
-          concat("entry point \"", description.name()->string_view(),
-                 "\" cannot run ", step.tokens, " tokens after ", tokens,
-                 " others and ", step.past, " positions",
-                 loaded.hasCaches && !step.caches ? " without caches" : ""));
-    tokens += step.tokens;
-  }
-  if (tokens == 0)
-    return internalError("a step has no tokens");
-  // Scratch and rings are sized for prefill steps of at most the chunk.
-  std::string_view name = description.name()->string_view();
-  if ((name == "prefill" || name == "extend") && tokens > chunk)
-    return internalError(concat("a prefill step of ", tokens,
-                                " tokens is longer than the chunk of ", chunk));
-  return {};
-}
-
-Status CpuDevice::run(uint32_t entry, std::span<const Step> steps,
-                      std::span<const void *const> inputs,
-                      std::span<void *const> outputs,
-                      const std::atomic<bool> *cancel) {
+Status CpuDevice::runDispatches(uint32_t entry, DispatchRange range,
+                                std::span<const Step> steps,
+                                std::span<const void *const> inputs,
+                                std::span<void *const> outputs,
+                                const std::atomic<bool> *cancel) {
   if (entry >= entries.size())
     return internalError(concat("there is no entry point ", entry));
   const schema::EntryPoint &description = *program->entries()->Get(entry);
-  if (inputs.size() != description.inputs()->size() ||
-      outputs.size() != description.outputs()->size())
-    return internalError(concat("entry point \"",
-                                description.name()->string_view(),
-                                "\" cannot run with ", inputs.size(),
-                                " inputs and ", outputs.size(), " outputs"));
+  LAPIDARY_TRY(checkRun(description, range, chunk, steps, inputs.size(),
+                        outputs.size()));
   LoadedEntry &loaded = entries[entry];
-  LAPIDARY_TRY(checkSteps(loaded, description, steps));
   for (const LateOperand &late : loaded.late)
     loaded.operands[late.operand] =
         late.kind == schema::BufferKind::Output ? outputs[late.index]
         : late.kind == schema::BufferKind::Input
             ? const_cast<void *>(inputs[late.index])
-            : static_cast<CpuCaches *>(steps[0].caches)->base(late.index);
+        : steps[0].caches
+            ? static_cast<CpuCaches *>(steps[0].caches)->base(late.index)
+            : nullptr;
 
   Call whole{.operands = nullptr, .sizes = {0, 0, chunk}, .tiles = 0};
   for (const Step &step : steps)
     whole.sizes[0] += step.tokens;
   if (steps.size() == 1)
     whole.sizes[1] = steps[0].past;
-  for (const LoadedDispatch &dispatch : loaded.dispatches) {
+  for (uint32_t index = range.first; index < range.last; ++index) {
+    const LoadedDispatch &dispatch = loaded.dispatches[index];
     if (cancel && cancel->load(std::memory_order_relaxed))
       return cancelled(
           concat("\"", description.name()->string_view(), "\" was cancelled"));
@@ -214,6 +190,24 @@ Status CpuDevice::run(uint32_t entry, std::span<const Step> steps,
     whole.tiles = at(dispatch.tiles, whole.sizes[0]);
     runDispatch(entry, dispatch, {&whole, 1});
   }
+  return {};
+}
+
+Status CpuDevice::readArena(uint64_t offset, std::span<uint8_t> bytes) {
+  if (offset > arena.size() || bytes.size() > arena.size() - offset)
+    return internalError(
+        concat("the arena has no ", bytes.size(), " bytes at ", offset));
+  if (!bytes.empty())
+    std::memcpy(bytes.data(), arena.data() + offset, bytes.size());
+  return {};
+}
+
+Status CpuDevice::writeArena(uint64_t offset, std::span<const uint8_t> bytes) {
+  if (offset > arena.size() || bytes.size() > arena.size() - offset)
+    return internalError(
+        concat("the arena has no ", bytes.size(), " bytes at ", offset));
+  if (!bytes.empty())
+    std::memcpy(arena.data() + offset, bytes.data(), bytes.size());
   return {};
 }
 

@@ -5,7 +5,7 @@
 
 #include "runtime/core/Memory.h"
 #include "runtime/core/Workers.h"
-#include "runtime/devices/Device.h"
+#include "runtime/devices/DispatchRunner.h"
 #include "runtime/devices/cpu/CodeObject.h"
 #include "runtime/devices/cpu/CpuCaches.h"
 
@@ -13,21 +13,24 @@
 
 namespace lapidary {
 
-class CpuDevice final : public Device {
+class CpuDevice final : public DispatchRunner {
 public:
   /// The environment variable LAPIDARY_CPU names the variant to take instead of
   /// the best one.
-  static Result<std::unique_ptr<Device>>
+  static Result<std::unique_ptr<DispatchRunner>>
   create(std::shared_ptr<const Bundle> bundle, const schema::Target &target,
          const DeviceOptions &options);
 
   const schema::Target &target() const override { return *program; }
   std::string description() const override;
   Result<std::unique_ptr<SequenceCaches>> createCaches() override;
-  Status run(uint32_t entry, std::span<const Step> steps,
-             std::span<const void *const> inputs,
-             std::span<void *const> outputs,
-             const std::atomic<bool> *cancel) override;
+  Status runDispatches(uint32_t entry, DispatchRange range,
+                       std::span<const Step> steps,
+                       std::span<const void *const> inputs,
+                       std::span<void *const> outputs,
+                       const std::atomic<bool> *cancel) override;
+  Status readArena(uint64_t offset, std::span<uint8_t> bytes) override;
+  Status writeArena(uint64_t offset, std::span<const uint8_t> bytes) override;
   void setProfile(Profile *to) override { profile = to; }
 
 private:
@@ -50,7 +53,6 @@ private:
     std::vector<LoadedDispatch> dispatches;
     std::vector<void *> operands;
     std::vector<LateOperand> late;
-    bool hasCaches = false;
   };
   /// A dispatch's work for the whole step, or for one sequence of it.
   struct Call {
@@ -64,9 +66,6 @@ private:
   Status loadCode();
   Status loadEntry(const schema::EntryPoint &entry,
                    const std::vector<KernelFunction> &functions);
-  Status checkSteps(const LoadedEntry &loaded,
-                    const schema::EntryPoint &description,
-                    std::span<const Step> steps) const;
   /// A call for each sequence, with operands of its own.
   std::span<const Call> splitBySequence(const LoadedEntry &entry,
                                         const LoadedDispatch &dispatch,

@@ -111,7 +111,8 @@ typedef struct lapidary_session_options {
   int64_t chunk;
   /* 0: all. */
   int32_t threads;
-  /* NULL: "cpu". */
+  /* "cpu", "vulkan" (the best GPU), "vulkan:1" or "vulkan:" and a part of its
+   * name; NULL: "cpu". */
   const char *device;
   /* Bytes to remember earlier positions in, so that the session can go back to
    * them where sliding layers have forgotten them; never exceeded. 0: none. */

@@ -1,0 +1,228 @@
+// Weights and caches are named after their layers, which says where each
+// dispatch belongs.
+#include "runtime/devices/SplitDevice.h"
+
+#include "runtime/core/Text.h"
+#include "runtime/devices/cpu/CpuDevice.h"
+#include "runtime/devices/vulkan/VulkanDevice.h"
+
+#include <algorithm>
+#include <charconv>
+#include <new>
+
+namespace lapidary {
+namespace {
+
+/// The number after "layers." in a name; -1 without one.
+int64_t layerOf(std::string_view name) {
+  constexpr std::string_view mark = "layers.";
+  const size_t place = name.find(mark);
+  if (place == std::string_view::npos || (place != 0 && name[place - 1] != '.'))
+    return -1;
+  std::string_view digits = name.substr(place + mark.size());
+  int64_t layer = -1;
+  auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), layer);
+  return error == std::errc() && end != digits.data() ? layer : -1;
+}
+
+int64_t layerOf(const schema::Program &program,
+                const schema::Dispatch &dispatch) {
+  int64_t layer = -1;
+  for (const schema::BufferRef *operand : *dispatch.operands()) {
+    if (operand->kind() == schema::BufferKind::Weight)
+      layer = std::max(
+          layer,
+          layerOf(
+              program.weights()->Get(operand->index())->name()->string_view()));
+    if (operand->kind() == schema::BufferKind::Cache)
+      layer = std::max(
+          layer,
+          layerOf(
+              program.caches()->Get(operand->index())->name()->string_view()));
+  }
+  return layer;
+}
+
+/// Entry points whose dispatches are layers of the text model.
+bool hasLayers(std::string_view entry) {
+  return entry == "prefill" || entry == "extend" || entry == "decode";
+}
+
+bool sameOperands(const schema::Dispatch &left, const schema::Dispatch &right) {
+  return std::ranges::equal(*left.operands(), *right.operands(),
+                            [](const auto *one, const auto *two) {
+                              return one->kind() == two->kind() &&
+                                     one->index() == two->index() &&
+                                     one->offset() == two->offset();
+                            });
+}
+
+/// Whether what one of the targets left in arena and caches is what the other
+/// expects there.
+Status checkSameProgram(const schema::Target &left,
+                        const schema::Target &right) {
+  auto differs = [](std::string_view what) {
+    return unsupported(
+        concat("layers cannot be divided between the CPU and a GPU: the "
+               "bundle's programs for them differ in ",
+               what, "; compile the checkpoint for both at once"));
+  };
+  if (left.entries()->size() != right.entries()->size())
+    return differs("their entry points");
+  for (uint32_t index = 0; index < left.entries()->size(); ++index) {
+    const schema::EntryPoint &one = *left.entries()->Get(index),
+                             &two = *right.entries()->Get(index);
+    if (one.name()->string_view() != two.name()->string_view() ||
+        one.max_tokens() != two.max_tokens() ||
+        one.arena_bytes() != two.arena_bytes() ||
+        !std::ranges::equal(*one.dispatches(), *two.dispatches(),
+                            [](const auto *first, const auto *second) {
+                              return sameOperands(*first, *second);
+                            }))
+      return differs(concat("\"", one.name()->string_view(), "\""));
+  }
+  return {};
+}
+
+class SplitCaches final : public SequenceCaches {
+public:
+  SplitCaches(std::unique_ptr<SequenceCaches> cpu,
+              std::unique_ptr<SequenceCaches> gpu,
+              const std::vector<bool> &onGpu)
+      : cpu(std::move(cpu)), gpu(std::move(gpu)), onGpu(onGpu) {}
+  void clear() override {
+    cpu->clear();
+    gpu->clear();
+  }
+  void touch() override {
+    cpu->touch();
+    gpu->touch();
+  }
+  Status read(uint32_t cache, int64_t row,
+              std::span<uint8_t> bytes) const override {
+    return owner(cache).read(cache, row, bytes);
+  }
+  Status write(uint32_t cache, int64_t row,
+               std::span<const uint8_t> bytes) override {
+    return owner(cache).write(cache, row, bytes);
+  }
+
+  const std::unique_ptr<SequenceCaches> cpu, gpu;
+
+private:
+  SequenceCaches &owner(uint32_t cache) const {
+    return cache < onGpu.size() && onGpu[cache] ? *gpu : *cpu;
+  }
+  const std::vector<bool> &onGpu;
+};
+
+} // namespace
+
+Result<std::pair<std::vector<DispatchRange>, std::vector<DispatchRange>>>
+splitByLayers(const schema::Program &program, const schema::Target &target,
+              int32_t gpuLayers) {
+  std::pair<std::vector<DispatchRange>, std::vector<DispatchRange>> ranges;
+  auto &[onCpu, onGpu] = ranges;
+  const int64_t layers = program.model()->layers();
+  const int64_t first =
+      gpuLayers < 0 ? 0 : std::max<int64_t>(layers - gpuLayers, 0);
+  for (const schema::EntryPoint *entry : *target.entries()) {
+    const auto &dispatches = *entry->dispatches();
+    uint32_t cut = 0;
+    if (first > 0 && hasLayers(entry->name()->string_view()))
+      while (cut < dispatches.size() &&
+             (first < layers ? layerOf(program, *dispatches.Get(cut)) < first
+                             : true))
+        ++cut;
+    // With no layer of its own a GPU has what comes behind the last one.
+    if (first == layers && cut == dispatches.size())
+      while (cut > 0 && layerOf(program, *dispatches.Get(cut - 1)) < 0)
+        --cut;
+    onCpu.push_back({0, cut});
+    onGpu.push_back({cut, dispatches.size()});
+  }
+  const std::vector<bool> cpuCaches = findUse(program, target, onCpu).caches,
+                          gpuCaches = findUse(program, target, onGpu).caches;
+  for (uint32_t index = 0; index < cpuCaches.size(); ++index)
+    if (cpuCaches[index] && gpuCaches[index])
+      return unsupported(concat(
+          "with ", gpuLayers, " layers on the GPU, the cache \"",
+          program.caches()->Get(index)->name()->string_view(),
+          "\" would be needed on both devices; choose another --gpu-layers"));
+  return ranges;
+}
+
+Result<std::unique_ptr<Device>>
+SplitDevice::create(std::shared_ptr<const Bundle> bundle,
+                    const schema::Target &target, const std::string &name,
+                    const DeviceOptions &options) {
+  const schema::Program &program = bundle->program();
+  const schema::Target *host = LAPIDARY_TRY(findTarget(program, "cpu"));
+  LAPIDARY_TRY(checkSameProgram(*host, target));
+  std::unique_ptr<SplitDevice> device(new (std::nothrow) SplitDevice());
+  if (!device)
+    return outOfMemory("no memory for a device");
+  device->layers = options.gpuLayers;
+  std::tie(device->onCpu, device->onGpu) =
+      LAPIDARY_TRY(splitByLayers(program, target, options.gpuLayers));
+  device->gpuCaches = findUse(program, target, device->onGpu).caches;
+  device->gpu = LAPIDARY_TRY(
+      VulkanDevice::create(bundle, target, name, options, device->onGpu));
+  device->cpu = LAPIDARY_TRY(CpuDevice::create(bundle, *host, options));
+  device->bundle = std::move(bundle);
+  return std::unique_ptr<Device>(std::move(device));
+}
+
+std::string SplitDevice::description() const {
+  return concat(gpu->description(), " with ", layers, " of ",
+                bundle->program().model()->layers(), " layers, ",
+                cpu->description());
+}
+
+Result<std::unique_ptr<SequenceCaches>> SplitDevice::createCaches() {
+  std::unique_ptr<SequenceCaches> onHost = LAPIDARY_TRY(cpu->createCaches()),
+                                  onDevice = LAPIDARY_TRY(gpu->createCaches());
+  return std::unique_ptr<SequenceCaches>(
+      new SplitCaches(std::move(onHost), std::move(onDevice), gpuCaches));
+}
+
+Status SplitDevice::run(uint32_t entry, std::span<const Step> steps,
+                        std::span<const void *const> inputs,
+                        std::span<void *const> outputs,
+                        const std::atomic<bool> *cancel) {
+  if (entry >= onCpu.size())
+    return internalError(concat("there is no entry point ", entry));
+  auto runOn = [&](DispatchRunner &device, DispatchRange range, bool onGpu) {
+    std::vector<Step> own(steps.begin(), steps.end());
+    for (Step &step : own)
+      if (auto *caches = static_cast<SplitCaches *>(step.caches))
+        step.caches = onGpu ? caches->gpu.get() : caches->cpu.get();
+    return device.runDispatches(entry, range, own, inputs, outputs, cancel);
+  };
+  if (onCpu[entry].last == 0)
+    return runOn(*gpu, onGpu[entry], true);
+  LAPIDARY_TRY(runOn(*cpu, onCpu[entry], false));
+  if (onGpu[entry].first == onGpu[entry].last)
+    return {};
+  // How far a buffer in the arena goes is not written down, so that all from
+  // the first that is read later crosses.
+  const schema::EntryPoint &description = *target().entries()->Get(entry);
+  uint64_t begin = description.arena_bytes();
+  for (uint32_t index = onGpu[entry].first; index < onGpu[entry].last; ++index)
+    for (const schema::BufferRef *operand :
+         *description.dispatches()->Get(index)->operands())
+      if (operand->kind() == schema::BufferKind::Arena)
+        begin = std::min(begin, operand->offset());
+  crossing.resize(description.arena_bytes() - begin);
+  LAPIDARY_TRY(cpu->readArena(begin, crossing));
+  LAPIDARY_TRY(gpu->writeArena(begin, crossing));
+  return runOn(*gpu, onGpu[entry], true);
+}
+
+void SplitDevice::setProfile(Profile *profile) {
+  cpu->setProfile(profile);
+  gpu->setProfile(profile);
+}
+
+} // namespace lapidary
