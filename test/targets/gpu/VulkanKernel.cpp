@@ -51,19 +51,21 @@ VulkanKernel::VulkanKernel(ModuleOp module, const Facts &facts)
     ADD_FAILURE() << "cannot lower the kernel to the gpu dialect";
     return;
   }
-  info = vulkan::getDispatchInfo(module).lookup("kernel");
+  info = vulkan::getKernelInfo(module).lookup("kernel");
   PassManager toSpirv(module.getContext());
   vulkan::buildSpirvPipeline(toSpirv);
   if (failed(toSpirv.run(module))) {
     ADD_FAILURE() << "cannot lower the kernel to SPIR-V";
     return;
   }
-  auto code = vulkan::serializeModules(module);
-  if (failed(code) || !code->contains("kernel")) {
+  auto code = vulkan::serialize(module, facts);
+  if (failed(code)) {
     ADD_FAILURE() << "no SPIR-V";
     return;
   }
-  SmallVector<uint32_t, 0> words = (*code)["kernel"];
+  // One kernel, so one module.
+  std::vector<uint32_t> words(code->bytes.size() / sizeof(uint32_t));
+  std::memcpy(words.data(), code->bytes.data(), code->bytes.size());
   shader = std::make_unique<TestDevice::Shader>(
       *device, words, "kernel", static_cast<uint32_t>(1 + tokenBytes.size()));
 }

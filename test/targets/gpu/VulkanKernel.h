@@ -37,7 +37,7 @@ private:
                                int64_t chunk) const;
 
   TestDevice *device;
-  DispatchInfo info;
+  KernelInfo info;
   std::unique_ptr<TestDevice::Shader> shader;
   /// Of each operand: bytes of a token's row in operands that have such, else
   /// 0.
