@@ -7,10 +7,13 @@
 
 namespace lapidary::cli {
 
-/// `request`: the JSON of a request, as it was parsed before; empty: none. Its
-/// response_format goes before the options.
-Result<ChatRules> readAnswerRules(const RunOptions &options,
-                                  const std::string &request);
+/// What --json-schema and --grammar ask for; reads their files.
+Result<ChatRules> readOptionRules(const RunOptions &options);
+
+/// The rules of a request: what its fields ask for, and otherwise the `usual`
+/// ones.
+Result<ChatRules> readAnswerRules(const ChatRules &usual,
+                                  const nlohmann::ordered_json &request);
 
 /// Whether an answer is to be constrained: tools alone are not enough, since
 /// their calls are text here.
