@@ -1,6 +1,7 @@
 // Schemas and grammars are read here; what they mean is the library's affair.
 #include "tools/lapidary/AnswerRules.h"
 
+#include "runtime/chat/AnswerParser.h"
 #include "runtime/grammar/JsonSchema.h"
 #include "tools/lapidary/Terminal.h"
 
@@ -59,6 +60,13 @@ Result<ChatRules> readAnswerRules(const ChatRules &usual,
     rules.schema = usual.schema;
     rules.grammar = usual.grammar;
   }
+  return rules;
+}
+
+ChatRules rulesAfter(ChatRules rules, std::string_view prompt) {
+  rules.startsInThought = endsInThought(prompt);
+  if (rules.startsInThought)
+    rules.thinkingBudget = -1;
   return rules;
 }
 

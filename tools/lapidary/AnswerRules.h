@@ -15,6 +15,10 @@ Result<ChatRules> readOptionRules(const RunOptions &options);
 Result<ChatRules> readAnswerRules(const ChatRules &usual,
                                   const nlohmann::ordered_json &request);
 
+/// The same for the answer to a rendered prompt: a thought that it ends in is
+/// gone on with, and was asked for.
+ChatRules rulesAfter(ChatRules rules, std::string_view prompt);
+
 /// Whether an answer is to be constrained: tools alone are not enough, since
 /// their calls are text here.
 bool asksForRules(const ChatRules &rules);

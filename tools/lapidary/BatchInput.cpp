@@ -220,8 +220,8 @@ Result<BatchRequest> readBatchLine(const BatchModel &model,
   BatchRequest request;
   request.options = makeGenerateOptions(options, model.model);
   if (asksForRules(rules))
-    request.options.constraint = LAPIDARY_TRY(
-        makeConstraint(model.model, model.tokenizer, model.tokens, rules));
+    request.options.constraint = LAPIDARY_TRY(makeConstraint(
+        model.model, model.tokenizer, model.tokens, rulesAfter(rules, prompt)));
   request.prompt = LAPIDARY_TRY(preparePrompt(
       model.model, model.tokenizer, prompt,
       LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),

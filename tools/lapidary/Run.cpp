@@ -192,8 +192,8 @@ Result<int> answer(const RunOptions &options) {
   std::optional<TokenTable> table;
   if (asksForRules(rules)) {
     table = LAPIDARY_TRY(TokenTable::create(tokenizer));
-    generateWith.constraint =
-        LAPIDARY_TRY(makeConstraint(model, tokenizer, *table, rules));
+    generateWith.constraint = LAPIDARY_TRY(
+        makeConstraint(model, tokenizer, *table, rulesAfter(rules, text)));
   }
   Status written;
   bool endsLine = false;

@@ -216,3 +216,15 @@ TEST(AnswerParserTest, AnythingGivesJsonAndNoMarks) {
       EXPECT_EQ(text.find("<|"), std::string::npos);
   }
 }
+
+TEST(AnswerParserTest, KnowsPromptsThatEndInAThought) {
+  const std::string turn = "<bos><|turn>user\nHi<turn|>\n<|turn>model\n";
+  EXPECT_TRUE(endsInThought(turn + "<|channel>thought\n"));
+  EXPECT_TRUE(endsInThought(turn + "<|channel>thought\nWell, "));
+  EXPECT_FALSE(endsInThought(turn));
+  EXPECT_FALSE(endsInThought(turn + "<|channel>thought\n<channel|>"));
+  EXPECT_TRUE(endsInThought(turn + "<|channel>a<channel|><|channel>thought\n"));
+  // Of an earlier turn.
+  EXPECT_FALSE(endsInThought(turn + "<|channel>thought\n<turn|>\n" + turn));
+  EXPECT_FALSE(endsInThought(""));
+}
