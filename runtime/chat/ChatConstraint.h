@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,10 +47,19 @@ struct ChatRules {
 /// field.
 Status readChatRules(const nlohmann::ordered_json &request, ChatRules &rules);
 
-/// Null where the rules allow everything. The table must live as long. An error
-/// names the keyword of a schema that cannot be honoured and its place, as a
-/// pointer into the schema; `Unsupported` where it is not a mistake of the
+/// Gives each answer a constraint of its own.
+using ConstraintMaker = std::function<std::shared_ptr<Constraint>()>;
+
+/// Empty where the rules allow everything. The table must live as long. An
+/// error names the keyword of a schema that cannot be honoured and its place,
+/// as a pointer into the schema; `Unsupported` where it is not a mistake of the
 /// rules.
+Result<ConstraintMaker> compileRules(const schema::Model &model,
+                                     const Tokenizer &tokenizer,
+                                     const TokenTable &tokens,
+                                     const ChatRules &rules);
+
+/// The constraint of one answer; null where there is nothing to keep to.
 Result<std::shared_ptr<Constraint>> makeConstraint(const schema::Model &model,
                                                    const Tokenizer &tokenizer,
                                                    const TokenTable &tokens,

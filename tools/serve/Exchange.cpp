@@ -85,24 +85,22 @@ Exchange::create(const ServedModel &model, EngineLoop &loop,
   exchange->deadline = started + std::chrono::milliseconds(
                                      static_cast<int64_t>(maxSeconds * 1000));
 
+  // Where there are rules for thoughts, there is one prompt.
+  const std::optional<ConstraintMaker> makeConstraint =
+      model.constraints(request, exchange->channel->prompts.front(), problems);
+  if (!makeConstraint)
+    return nullptr;
   for (const ServedPrompt &prompt : exchange->channel->prompts) {
-    std::optional<GenerateOptions> options =
-        model.options(request, prompt, limits, problems);
-    if (!options)
-      return nullptr;
+    GenerateOptions options = model.options(request, limits);
     exchange->promptTokens += static_cast<int64_t>(prompt.tokens.size());
     for (int32_t choice = 0; choice < request.choices; ++choice) {
       auto task = std::make_shared<Task>();
-      // A grammar's place in the text belongs to one answer.
-      if (choice > 0) {
-        const uint64_t seed = options->sampling.seed;
-        options = model.options(request, prompt, limits, problems);
-        if (!options)
-          return nullptr;
-        options->sampling.seed = seed + 1;
-      }
       task->input = prompt.input();
-      task->options = *options;
+      task->options = options;
+      // A place in the grammar belongs to one answer.
+      if (*makeConstraint)
+        task->options.constraint = (*makeConstraint)();
+      ++options.sampling.seed;
       const size_t answer = exchange->tasks.size();
       std::shared_ptr<Channel> channel = exchange->channel;
       task->options.onPart = [channel, answer](const AnswerPart &part) {

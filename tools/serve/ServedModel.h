@@ -61,11 +61,13 @@ public:
   std::optional<std::vector<ServedPrompt>>
   prepare(const ChatRequest &request, const RequestLimits &limits,
           const std::function<bool(size_t)> &take, Problems &problems) const;
-  /// Everything but the callbacks.
-  std::optional<GenerateOptions> options(const ChatRequest &request,
-                                         const ServedPrompt &prompt,
-                                         const RequestLimits &limits,
-                                         Problems &problems) const;
+  /// Everything but the callbacks and the constraint.
+  GenerateOptions options(const ChatRequest &request,
+                          const RequestLimits &limits) const;
+  /// Makes the constraints of answers; null where there are none.
+  std::optional<ConstraintMaker> constraints(const ChatRequest &request,
+                                             const ServedPrompt &prompt,
+                                             Problems &problems) const;
 
   /// A token's bytes as text; a mark's name for a special token.
   std::string tokenText(int32_t id) const;

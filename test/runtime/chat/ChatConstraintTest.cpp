@@ -101,6 +101,21 @@ TEST(ChatConstraint, NothingIsAskedNothingIsMade) {
   EXPECT_EQ(*constraint, nullptr);
 }
 
+TEST(ChatConstraint, EachAnswerHasAPlaceOfItsOwn) {
+  const Vocabulary &vocabulary = Vocabulary::tiny();
+  ChatRules rules;
+  rules.grammar = "root ::= \"a\" [b-z]+";
+  const auto maker =
+      compileRules(tinyModel(), vocabulary.tokenizer, vocabulary.tokens, rules);
+  ASSERT_TRUE(maker.ok()) << maker.status().message();
+  const auto one = (*maker)(), other = (*maker)();
+  const std::vector<uint32_t> atStart = maskOf(*one);
+  EXPECT_TRUE(one->accept(vocabulary.tokenizer.encode("a")[0]).ok());
+  EXPECT_NE(maskOf(*one), atStart);
+  EXPECT_EQ(maskOf(*other), atStart);
+  EXPECT_EQ(maskOf(*(*maker)()), atStart);
+}
+
 TEST(ChatConstraint, AutoTakesTextAndCalls) {
   ChatRules rules = withTools();
   EXPECT_TRUE(takes(rules, "Hello {\"a\": 1}\n<turn|>"));
