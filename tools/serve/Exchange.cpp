@@ -213,7 +213,7 @@ std::string Exchange::takeEvent(Event &event) {
   usage.promptSeconds = result.embedSeconds + result.prefillSeconds;
   usage.answerSeconds = result.decodeSeconds;
   if (result.finishReason == "cancelled" && loop.stopping())
-    failure = ApiError{503, "the server is stopping"};
+    failure = stoppingError();
   return text + writer->end(event.answer, answer);
 }
 

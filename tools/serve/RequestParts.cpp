@@ -3,6 +3,7 @@
 
 #include "runtime/core/Base64.h"
 #include "runtime/core/Text.h"
+#include "tools/serve/MediaFetch.h"
 
 #include <algorithm>
 
@@ -21,22 +22,6 @@ std::string lowered(std::string text) {
     return static_cast<char>(std::tolower(c));
   });
   return text;
-}
-
-/// The host of an http or https URL, in lower case; empty for anything else.
-std::string hostOf(const std::string &url) {
-  size_t at = url.starts_with("http://")    ? 7
-              : url.starts_with("https://") ? 8
-                                            : 0;
-  if (at == 0)
-    return {};
-  std::string host = url.substr(at, url.find_first_of("/?#", at) - at);
-  if (host.find('@') != std::string::npos)
-    return {};
-  if (const size_t colon = host.rfind(':');
-      colon != std::string::npos && host.find(']', colon) == std::string::npos)
-    host.resize(colon);
-  return lowered(std::move(host));
 }
 
 bool isUrl(const std::string &text) {
@@ -140,11 +125,11 @@ MediaSource readMedium(const Parsing &parsing, MediaKind kind,
     parsing.problems.add(place, concat("'", place, "': ", message));
   };
   if (isUrl(text)) {
-    const std::string host = hostOf(text);
-    if (host.empty() || std::ranges::none_of(parsing.limits.mediaHosts,
-                                             [&](const std::string &allowed) {
-                                               return lowered(allowed) == host;
-                                             }))
+    const Result<MediaUrl> url = parseMediaUrl(text);
+    const auto isHost = [&](const std::string &allowed) {
+      return lowered(allowed) == url->host;
+    };
+    if (!url.ok() || std::ranges::none_of(parsing.limits.mediaHosts, isHost))
       fail("media must be inline, as a data: URI or base64; this server "
            "fetches from hosts that --allow-media-host names only");
     medium.url = text;
