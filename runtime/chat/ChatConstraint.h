@@ -42,6 +42,21 @@ struct ChatRules {
   bool startsInThought = false;
 };
 
+/// A field of a request, such as "response_format.type", and what is wrong with
+/// it: "must be ...".
+struct FieldProblem {
+  std::string place, message;
+};
+
+/// Add what the field at `place` asks for, in the forms of OpenAI's APIs for
+/// chats and responses. A tool that is chosen must be among the rules' tools.
+std::optional<FieldProblem> readToolChoice(const nlohmann::ordered_json &choice,
+                                           const std::string &place,
+                                           ChatRules &rules);
+std::optional<FieldProblem>
+readAnswerFormat(const nlohmann::ordered_json &format, const std::string &place,
+                 ChatRules &rules);
+
 /// Adds what a request's `tools`, `tool_choice`, `parallel_tool_calls` and
 /// `response_format` ask for, as OpenAI's API has them. An error names the
 /// field.

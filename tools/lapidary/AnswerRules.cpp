@@ -44,16 +44,16 @@ Result<ChatRules> readAnswerRules(const ChatRules &usual,
                                   const nlohmann::ordered_json &request) {
   ChatRules rules;
   rules.thinkingBudget = 0;
-  LAPIDARY_TRY(readChatRules(request, rules));
   const nlohmann::ordered_json none,
       &choices = request.contains("options") ? request["options"] : none;
   const auto given = [&](const char *key) {
     return choices.is_object() && choices.contains(key);
   };
+  if (given("tools"))
+    rules.tools = choices["tools"];
+  LAPIDARY_TRY(readChatRules(request, rules));
   if (!request.contains("tool_choice"))
     rules.tools = nullptr;
-  else if (rules.tools.is_null() && given("tools"))
-    rules.tools = choices["tools"];
   if (given("enable_thinking") && choices["enable_thinking"] == true)
     rules.thinkingBudget = -1;
   if (!rules.schema && !rules.jsonObject) {

@@ -23,13 +23,6 @@ constexpr size_t mostJoined = size_t(64) << 10;
 
 /// What /v1/responses repeats of a request, and its defaults.
 Json echoOf(const ChatRequest &request) {
-  Json tools = Json::array();
-  if (request.rules.tools.is_array())
-    for (const Json &tool : request.rules.tools) {
-      Json entry = {{"type", "function"}, {"strict", true}};
-      entry.update(tool["function"]);
-      tools.push_back(std::move(entry));
-    }
   auto number = [](const std::optional<double> &value) {
     return value ? Json(*value) : Json();
   };
@@ -41,7 +34,6 @@ Json echoOf(const ChatRequest &request) {
                {"previous_response_id", nullptr},
                {"temperature", number(request.sampling.temperature)},
                {"top_p", number(request.sampling.topP)},
-               {"tools", std::move(tools)},
                {"tool_choice", "auto"},
                {"store", false},
                {"truncation", "disabled"}};
