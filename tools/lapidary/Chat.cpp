@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <unistd.h>
 
 namespace lapidary::cli {
 
@@ -64,10 +63,6 @@ private:
 
 void tell(const Status &status) {
   std::fprintf(stderr, "lapidary: %s\n", status.message().c_str());
-}
-
-double rate(size_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
 
 Status Chat::setThinking(std::string_view argument) {

@@ -77,10 +77,6 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
   return fitSession(program, session, 0, 2 * needed - 1);
 }
 
-double rate(size_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
-}
-
 /// Decode steps: the first token comes from the prefill's logits.
 size_t decodedTokens(const GenerateResult &result) {
   return result.ids.empty() ? 0 : result.ids.size() - 1;

@@ -37,8 +37,6 @@ public:
   static Result<std::unique_ptr<ServedModel>>
   create(std::shared_ptr<const Bundle> bundle, std::string alias);
 
-  const Bundle &bundle() const { return *file; }
-  const std::shared_ptr<const Bundle> &sharedBundle() const { return file; }
   const schema::Model &model() const { return *file->program().model(); }
   const Tokenizer &tokenizer() const { return tokens; }
   const std::string &name() const { return shownName; }

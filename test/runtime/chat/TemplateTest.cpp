@@ -3,7 +3,7 @@
 #include "runtime/chat/ChatTemplate.h"
 
 #include "frontends/formats/ChatTemplateFile.h"
-#include "frontends/formats/TokenizerJson.h"
+#include "test/TinyTokenizer.h"
 
 #include <gmock/gmock.h>
 
@@ -27,13 +27,6 @@ std::string readFile(const std::string &path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-const Tokenizer &tokenizer() {
-  static const std::vector<uint8_t> table = *compileTokenizer(
-      readFile(testFolder + "models/tiny/tokenizer.json"), "tokenizer.json");
-  static const Tokenizer result = *Tokenizer::create(table);
-  return result;
-}
-
 const ordered_json hello = {{{"role", "user"}, {"content", "Hi"}}};
 
 Result<std::string> render(const std::string &source,
@@ -42,7 +35,7 @@ Result<std::string> render(const std::string &source,
   const std::vector<uint8_t> table = LAPIDARY_TRY(
       compileTemplate(source, "t.jinja", {{"bos_token", "<bos>"}}));
   const ChatTemplate chat =
-      LAPIDARY_TRY(ChatTemplate::create(table, tokenizer()));
+      LAPIDARY_TRY(ChatTemplate::create(table, test::tinyTokenizer()));
   return chat.render(messages, options);
 }
 
@@ -268,13 +261,14 @@ TEST(TemplateTest, AnAlteredTableIsRefusedOrHarmless) {
   const auto table = *compileTemplate(
       readFile(testFolder + "models/tiny/chat_template.jinja"), "t", {});
   for (size_t size = 0; size < table.size(); size += 7)
-    EXPECT_FALSE(
-        ChatTemplate::create(std::span(table).first(size), tokenizer()).ok());
+    EXPECT_FALSE(ChatTemplate::create(std::span(table).first(size),
+                                      test::tinyTokenizer())
+                     .ok());
   size_t opened = 0;
   for (size_t at = 0; at < table.size(); at += 3) {
     std::vector<uint8_t> altered = table;
     altered[at] ^= static_cast<uint8_t>(1 + at % 255);
-    auto chat = ChatTemplate::create(altered, tokenizer());
+    auto chat = ChatTemplate::create(altered, test::tinyTokenizer());
     if (!chat.ok())
       continue;
     ++opened;
