@@ -71,7 +71,7 @@ public:
   Result<std::shared_ptr<const Grammar>> build() {
     bool calls = rules.toolChoice != ToolChoice::None &&
                  rules.tools.is_array() && !rules.tools.empty();
-    bool isFree = !rules.schema && !rules.jsonObject && rules.grammar.empty();
+    bool isFree = !rules.shapesContent();
     bool mustCall =
         rules.toolChoice == ToolChoice::Required || !rules.toolName.empty();
     if (mustCall && !calls)
@@ -295,7 +295,7 @@ Result<ConstraintMaker> compileRules(const schema::Model &model,
                                      const TokenTable &tokens,
                                      const ChatRules &rules) {
   bool hasTools = rules.tools.is_array() && !rules.tools.empty();
-  bool shaped = rules.schema || rules.jsonObject || !rules.grammar.empty();
+  bool shaped = rules.shapesContent();
   if (!hasTools && !shaped && rules.thinkingBudget < 0 &&
       rules.toolChoice != ToolChoice::Required && rules.toolName.empty())
     return ConstraintMaker();

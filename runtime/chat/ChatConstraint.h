@@ -40,6 +40,10 @@ struct ChatRules {
   int64_t thinkingBudget = -1;
   /// The prompt ends within the thought channel.
   bool startsInThought = false;
+
+  bool shapesContent() const {
+    return schema || jsonObject || !grammar.empty();
+  }
 };
 
 /// A field of a request, such as "response_format.type", and what is wrong with

@@ -30,11 +30,16 @@ const Value *Arguments::get(size_t place, std::string_view name) const {
   return nullptr;
 }
 
+Status Arguments::checkCount(size_t most) const {
+  return values.size() <= most
+             ? Status()
+             : invalidArgument(concat("expected at most ", most,
+                                      " arguments, found ", values.size()));
+}
+
 Status Arguments::check(size_t most,
                         std::initializer_list<std::string_view> names) const {
-  if (values.size() > most)
-    return invalidArgument(
-        concat("expected at most ", most, " arguments, found ", values.size()));
+  LAPIDARY_TRY(checkCount(most));
   for (const auto &item : named)
     if (std::find(names.begin(), names.end(), item.first) == names.end())
       return unsupported(

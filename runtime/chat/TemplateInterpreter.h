@@ -19,7 +19,9 @@ struct Arguments {
 
   /// The argument at a place or with a name; null where it is not given.
   const Value *get(size_t place, std::string_view name) const;
-  /// An error where there are more of them, or others.
+  /// An error where there are more without a name.
+  Status checkCount(size_t most) const;
+  /// The same, or where there are other names.
   Status check(size_t most,
                std::initializer_list<std::string_view> names) const;
 };

@@ -71,8 +71,8 @@ ChatRules rulesAfter(ChatRules rules, std::string_view prompt) {
 }
 
 bool asksForRules(const ChatRules &rules) {
-  return rules.schema || rules.jsonObject || !rules.grammar.empty() ||
-         !rules.tools.is_null() || !rules.toolName.empty() ||
+  return rules.shapesContent() || !rules.tools.is_null() ||
+         !rules.toolName.empty() ||
          rules.toolChoice != ChatRules::ToolChoice::Auto;
 }
 
