@@ -2,8 +2,8 @@
 #pragma once
 
 #include "runtime/core/Status.h"
-#include "tools/lapidary/Command.h"
 #include "runtime/model/MemoryPlan.h"
+#include "tools/lapidary/Command.h"
 #include "tools/lapidary/Conversation.h"
 
 #include <CLI/CLI.hpp>
