@@ -23,20 +23,32 @@ struct KernelInfo {
   Extent tileWork;
   /// Bytes of scratch memory a call needs.
   Extent scratch;
+  /// Of a GPU: tokens that the workgroups of one y compute; 0: there is no y.
+  int64_t tokenTile = 0;
+  /// Of a GPU: for each operand of the dispatch (a cache is two) the bytes of a
+  /// row tile, where it may be bound in part; empty: none may.
+  std::vector<uint64_t> windowBytes = {};
+  bool windowsRepeat = false;
 };
 
 /// The code of one target, ready for the bundle.
 struct TargetCode {
   struct Variant {
     std::string name;
-    /// CPU features that must be present, by LLVM's names.
+    /// Features that must be present: a CPU's by LLVM's names, a GPU's by
+    /// Vulkan's.
     std::vector<std::string> features;
-    /// An ELF shared object.
+    /// An ELF shared object, or modules.
     std::string bytes;
+    struct Module {
+      uint64_t offset = 0, size = 0;
+    };
+    /// Of a GPU: where each kernel's module is in the bytes, by symbol.
+    llvm::StringMap<Module> modules = {};
   };
-  /// "cpu".
+  /// "cpu", "vulkan".
   std::string device;
-  /// "x86_64", "aarch64".
+  /// "x86_64", "aarch64", "spirv".
   std::string architecture;
   /// The best first.
   std::vector<Variant> variants;

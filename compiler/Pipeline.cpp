@@ -20,7 +20,9 @@ constexpr PhaseName phaseNames[] = {{Phase::Model, "model"},
                                     {Phase::Kernels, "kernels"},
                                     {Phase::Program, "program"},
                                     {Phase::Llvm, "llvm"},
-                                    {Phase::Asm, "asm"}};
+                                    {Phase::Asm, "asm"},
+                                    {Phase::Gpu, "gpu"},
+                                    {Phase::Spirv, "spirv"}};
 
 } // namespace
 

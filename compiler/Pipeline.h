@@ -17,10 +17,14 @@ enum class Phase {
   Kernels,
   /// What `buildProgramPipeline` leaves.
   Program,
-  /// The kernels in the LLVM dialect, by the target.
+  /// The kernels in LLVM IR.
   Llvm,
   /// The kernels in the target's assembly.
   Asm,
+  /// The kernels in the gpu dialect.
+  Gpu,
+  /// The kernels in the SPIR-V dialect.
+  Spirv,
 };
 
 /// The name that `--emit` takes.

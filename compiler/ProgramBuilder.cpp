@@ -213,6 +213,9 @@ LogicalResult ProgramBuilder::addKernels(const TargetCode &code) {
     kernel->tile_work = getExtent(info->second.tileWork);
     kernel->scratch = getExtent(info->second.scratch);
     kernel->token_bytes = getTokenBytes(op);
+    kernel->token_tile = info->second.tokenTile;
+    kernel->window_bytes = info->second.windowBytes;
+    kernel->windows_repeat = info->second.windowsRepeat;
     kernelIndex[op.getName()] = target->kernels.size();
     target->kernels.push_back(std::move(kernel));
   }
@@ -313,6 +316,11 @@ LogicalResult ProgramBuilder::addTarget(const TargetCode &code,
     variant->name = own.name;
     variant->features = own.features;
     variant->segment = firstCode + target->variants.size();
+    if (!own.modules.empty())
+      for (auto kernel : module.getOps<KernelOp>()) {
+        auto place = own.modules.lookup(kernel.getName());
+        variant->modules.emplace_back(place.offset, place.size);
+      }
     target->variants.push_back(std::move(variant));
   }
   if (failed(addKernels(code)))

@@ -231,6 +231,7 @@ Value KernelEmitter::maxF(Value lhs, Value rhs) {
           .getResult(),
       rhs, lhs);
 }
+Value KernelEmitter::absF(Value x) { return math::AbsFOp::create(*this, x); }
 Value KernelEmitter::fma(Value a, Value b, Value c) {
   return math::FmaOp::create(*this, a, b, c);
 }
@@ -313,11 +314,19 @@ Value KernelEmitter::widenHalf(Value bits) {
   Value large = arith::AddIOp::create(*this, normal, word(rebias));
   Value isSmall = arith::CmpIOp::create(*this, arith::CmpIPredicate::ult,
                                         magnitude, word(least));
-  Value small = asWord(
-      mulF(arith::SIToFPOp::create(*this, getF32Type(), magnitude),
-           number(unit)));
-  return asFloat(orWord(
-      sign, select(isSmall, small, select(isLarge, large, normal))));
+  Value small = asWord(mulF(
+      arith::SIToFPOp::create(*this, getF32Type(), magnitude), number(unit)));
+  return asFloat(
+      orWord(sign, select(isSmall, small, select(isLarge, large, normal))));
+}
+
+std::pair<Value, Value> KernelEmitter::widenHalves(Value word) {
+  Value both = spirv::GLUnpackHalf2x16Op::create(
+      *this, VectorType::get({2}, getF32Type()), word);
+  auto extract = [&](int32_t i) -> Value {
+    return spirv::CompositeExtractOp::create(*this, both, {i});
+  };
+  return {extract(0), extract(1)};
 }
 
 Value KernelEmitter::narrowHalf(Value value) {
@@ -458,9 +467,10 @@ Value KernelEmitter::inverseRms(Buffer buffer, Value at, int64_t width,
   return inverseSqrt(addF(mean, number(eps)));
 }
 
-std::pair<Value, Value>
-KernelEmitter::meanAndInverseDeviation(Buffer buffer, Value at, int64_t width,
-                                       float eps) {
+std::pair<Value, Value> KernelEmitter::meanAndInverseDeviation(Buffer buffer,
+                                                               Value at,
+                                                               int64_t width,
+                                                               float eps) {
   Value scale = number(1.0F / static_cast<float>(width));
   Value sum = forThread(index(width), number(0),
                         [&](Value i, ValueRange carried) -> SmallVector<Value> {

@@ -123,6 +123,7 @@ public:
   Value mulF(Value lhs, Value rhs);
   Value divF(Value lhs, Value rhs);
   Value maxF(Value lhs, Value rhs);
+  Value absF(Value x);
   Value fma(Value a, Value b, Value c);
   Value exp(Value x);
   Value inverseSqrt(Value x);
@@ -146,6 +147,9 @@ public:
 
   /// The exact f32 of an f16 (in the low bits, zeros above).
   Value widenHalf(Value bits);
+  /// The f32 of the two f16 in a word, the low bits first. Devices may take
+  /// what is less than the least normal f16 for 0.
+  std::pair<Value, Value> widenHalves(Value word);
   /// The nearest f16, ties to even, in the low bits.
   Value narrowHalf(Value number);
   /// The nearest bf16, ties to even, in the low bits.
@@ -195,14 +199,7 @@ private:
   int64_t staticTokens = 0;
 };
 
-/// How a kernel is called, beyond what all targets say.
-struct DispatchInfo : KernelInfo {
-  /// Tokens that the workgroups of one y compute; 0: there is no y.
-  int64_t tokenTile = 0;
-  /// For each operand of the dispatch (a cache is two): see the schema.
-  SmallVector<int64_t> windowBytes;
-  bool windowsRepeat = false;
-};
+using DispatchInfo = KernelInfo;
 
 /// Emits the body of the kernel for its op; says how it is to be called.
 FailureOr<DispatchInfo> emitKernel(KernelEmitter &emitter, Operation *op);
@@ -210,11 +207,12 @@ FailureOr<DispatchInfo> emitKernel(KernelEmitter &emitter, Operation *op);
 FailureOr<DispatchInfo> emitPackInput(KernelEmitter &e, PackInputOp op);
 FailureOr<DispatchInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
 FailureOr<DispatchInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
-DispatchInfo emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
+FailureOr<DispatchInfo> emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
 DispatchInfo emitRopeQuery(KernelEmitter &e, RopeQueryOp op);
 DispatchInfo emitConcat(KernelEmitter &e, ConcatOp op);
-DispatchInfo emitAttention(KernelEmitter &e, AttentionOp op);
-DispatchInfo emitPartialAttention(KernelEmitter &e, PartialAttentionOp op);
+FailureOr<DispatchInfo> emitAttention(KernelEmitter &e, AttentionOp op);
+FailureOr<DispatchInfo> emitPartialAttention(KernelEmitter &e,
+                                             PartialAttentionOp op);
 DispatchInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
 DispatchInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
 DispatchInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);

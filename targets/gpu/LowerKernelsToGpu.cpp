@@ -27,15 +27,12 @@ FailureOr<DispatchInfo> simt::emitKernel(KernelEmitter &emitter,
       .Case([&](EmbedOp op) { return emitEmbed(emitter, op); })
       .Case([&](PackInputOp op) { return emitPackInput(emitter, op); })
       .Case([&](FusedLinearOp op) { return emitLinear(emitter, op); })
-      .Case([&](RopeKvUpdateOp op) -> Result {
-        return emitRopeKvUpdate(emitter, op);
-      })
+      .Case([&](RopeKvUpdateOp op) { return emitRopeKvUpdate(emitter, op); })
       .Case(
           [&](RopeQueryOp op) -> Result { return emitRopeQuery(emitter, op); })
       .Case([&](ConcatOp op) -> Result { return emitConcat(emitter, op); })
-      .Case(
-          [&](AttentionOp op) -> Result { return emitAttention(emitter, op); })
-      .Case([&](PartialAttentionOp op) -> Result {
+      .Case([&](AttentionOp op) { return emitAttention(emitter, op); })
+      .Case([&](PartialAttentionOp op) {
         return emitPartialAttention(emitter, op);
       })
       .Case([&](MergeAttentionOp op) -> Result {
@@ -111,8 +108,10 @@ struct LowerKernelsToGpuPass
       function->setAttr("lap.token_tile",
                         emitter.getI64IntegerAttr(info->tokenTile));
     if (!info->windowBytes.empty())
-      function->setAttr("lap.window_bytes",
-                        emitter.getDenseI64ArrayAttr(info->windowBytes));
+      function->setAttr(
+          "lap.window_bytes",
+          emitter.getDenseI64ArrayAttr(
+              llvm::to_vector_of<int64_t>(info->windowBytes)));
     if (info->windowsRepeat)
       function->setAttr("lap.windows_repeat", emitter.getUnitAttr());
     return success();

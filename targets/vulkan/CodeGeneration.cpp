@@ -23,11 +23,10 @@ void vulkan::buildSpirvPipeline(OpPassManager &passes) {
   passes.addPass(createConvertGpuToVulkanPass());
 }
 
-llvm::StringMap<simt::DispatchInfo>
-vulkan::getDispatchInfo(ModuleOp kernels) {
-  llvm::StringMap<simt::DispatchInfo> infos;
+llvm::StringMap<KernelInfo> vulkan::getKernelInfo(ModuleOp kernels) {
+  llvm::StringMap<KernelInfo> infos;
   kernels.walk([&](gpu::GPUFuncOp function) {
-    simt::DispatchInfo &info = infos[function.getName()];
+    KernelInfo &info = infos[function.getName()];
     auto getExtent = [&](StringRef name) {
       auto values = function->getAttrOfType<DenseI64ArrayAttr>(name);
       return Extent{values[0], values[1]};
@@ -38,22 +37,31 @@ vulkan::getDispatchInfo(ModuleOp kernels) {
       info.tokenTile = tile.getInt();
     if (auto bytes =
             function->getAttrOfType<DenseI64ArrayAttr>("lap.window_bytes"))
-      llvm::append_range(info.windowBytes, bytes.asArrayRef());
+      info.windowBytes.assign(bytes.asArrayRef().begin(),
+                              bytes.asArrayRef().end());
     info.windowsRepeat = function->hasAttr("lap.windows_repeat");
   });
   return infos;
 }
 
-SmallVector<StringRef> vulkan::getFeatures(const simt::Facts &facts) {
-  SmallVector<StringRef> features;
-  if (facts.dotProducts)
-    features.push_back("shaderIntegerDotProduct");
-  return features;
+bool vulkan::needsVariant(ModuleOp kernels, const simt::Facts &facts) {
+  if (!facts.dotProducts)
+    return true;
+  return kernels
+      .walk([&](FusedLinearOp op) {
+        PackedAttr packing = op.getPacking();
+        return packing && packing.getCodes() ? WalkResult::interrupt()
+                                             : WalkResult::advance();
+      })
+      .wasInterrupted();
 }
 
-FailureOr<llvm::StringMap<SmallVector<uint32_t, 0>>>
-vulkan::serializeModules(ModuleOp kernels) {
-  llvm::StringMap<SmallVector<uint32_t, 0>> modules;
+FailureOr<TargetCode::Variant> vulkan::serialize(ModuleOp kernels,
+                                                 const simt::Facts &facts) {
+  TargetCode::Variant variant;
+  variant.name = facts.name.str();
+  if (facts.dotProducts)
+    variant.features.push_back("shaderIntegerDotProduct");
   for (auto module : kernels.getOps<spirv::ModuleOp>()) {
     SmallVector<uint32_t, 0> words;
     spirv::SerializationOptions options;
@@ -63,7 +71,11 @@ vulkan::serializeModules(ModuleOp kernels) {
     auto entries = module.getOps<spirv::EntryPointOp>();
     if (!llvm::hasSingleElement(entries))
       return module.emitError("expected one entry point");
-    modules[(*entries.begin()).getFn()] = std::move(words);
+    auto &place = variant.modules[(*entries.begin()).getFn()];
+    place.offset = variant.bytes.size();
+    place.size = words.size() * sizeof(uint32_t);
+    variant.bytes.append(reinterpret_cast<const char *>(words.data()),
+                         place.size);
   }
-  return modules;
+  return variant;
 }

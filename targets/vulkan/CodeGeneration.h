@@ -15,13 +15,14 @@ void buildGpuPipeline(OpPassManager &passes, const simt::Facts &facts);
 void buildSpirvPipeline(OpPassManager &passes);
 
 /// How each kernel of a module that `buildGpuPipeline` has seen is dispatched.
-llvm::StringMap<simt::DispatchInfo> getDispatchInfo(ModuleOp kernels);
+llvm::StringMap<KernelInfo> getKernelInfo(ModuleOp kernels);
 
-/// The features that a device must have for a variant, by Vulkan's names.
-SmallVector<StringRef> getFeatures(const simt::Facts &facts);
+/// Whether kernels have a use for the variant.
+bool needsVariant(ModuleOp kernels, const simt::Facts &facts);
 
-/// The words of each kernel's SPIR-V, by its name.
-FailureOr<llvm::StringMap<SmallVector<uint32_t, 0>>>
-serializeModules(ModuleOp kernels);
+/// The variant with the SPIR-V of each kernel of a module that
+/// `buildSpirvPipeline` has seen.
+FailureOr<TargetCode::Variant> serialize(ModuleOp kernels,
+                                         const simt::Facts &facts);
 
 } // namespace mlir::lap::vulkan

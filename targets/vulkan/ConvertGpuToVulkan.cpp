@@ -30,7 +30,7 @@ using namespace mlir;
 /// What modules may use; what they do use is found out at the end.
 static spirv::TargetEnvAttr getEnvironment(MLIRContext *context) {
   auto triple = spirv::VerCapExtAttr::get(
-      spirv::Version::V_1_5,
+      spirv::Version::V_1_6,
       {spirv::Capability::Shader, spirv::Capability::DotProduct,
        spirv::Capability::DotProductInput4x8BitPacked},
       {spirv::Extension::SPV_KHR_storage_buffer_storage_class,
@@ -147,12 +147,17 @@ struct ConvertGpuToVulkanPass
     passes.addPass(spirv::createSPIRVUpdateVCEPass());
     if (failed(runPipeline(passes, module)))
       return failure();
-    // The interface of an entry point lists its buffers only from 1.4 on.
+    // The interface of an entry point lists its buffers only from 1.4 on. What
+    // MLIR knows of 1.6 alone is an extension before that.
     auto needed = *module.getVceTriple();
-    auto version = std::max(needed.getVersion(), spirv::Version::V_1_4);
+    SmallVector<spirv::Extension> extensions(needed.getExtensions());
+    constexpr auto dots = spirv::Extension::SPV_KHR_integer_dot_product;
+    if (needed.getVersion() > spirv::Version::V_1_5 &&
+        !llvm::is_contained(extensions, dots))
+      extensions.push_back(dots);
     module.setVceTripleAttr(spirv::VerCapExtAttr::get(
-        version, llvm::to_vector(needed.getCapabilities()),
-        llvm::to_vector(needed.getExtensions()), &getContext()));
+        spirv::Version::V_1_4, llvm::to_vector(needed.getCapabilities()),
+        extensions, &getContext()));
     return success();
   }
 };

@@ -7,6 +7,8 @@
 #include "compiler/SelfTestData.h"
 #include "frontends/Import.h"
 #include "targets/cpu/CodeGeneration.h"
+#include "targets/vulkan/CodeGeneration.h"
+#include "tools/compile/TargetList.h"
 #include "tools/compiler/CompilerTool.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -51,7 +53,9 @@ private:
   lowerKernels(const cpu::CpuVariant &variant, llvm::LLVMContext &llvmContext,
                llvm::StringMap<KernelInfo> *infos = nullptr);
   LogicalResult generateCode(cpu::Architecture architecture);
+  LogicalResult generateVulkan();
   LogicalResult emitCode();
+  LogicalResult emitGpuCode();
   LogicalResult prepareFile();
   LogicalResult writeFile();
   bool isCancelled() const { return options.cancel && *options.cancel; }
@@ -186,6 +190,47 @@ LogicalResult Compiler::emitCode() {
   return print([&](llvm::raw_ostream &out) { out << *assembly; });
 }
 
+/// A module a kernel, for each variant.
+LogicalResult Compiler::generateVulkan() {
+  report("compiling kernels for Vulkan", 0);
+  TargetCode &code = targets.emplace_back();
+  code.device = "vulkan";
+  code.architecture = "spirv";
+  for (const simt::Facts *facts :
+       chooseGpuVariants(options.variant, *model.module)) {
+    OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
+    if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
+          vulkan::buildGpuPipeline(passes, *facts);
+        })))
+      return failure();
+    // All variants are dispatched alike.
+    code.kernels = vulkan::getKernelInfo(*kernels);
+    if (failed(runPasses(*kernels, vulkan::buildSpirvPipeline)))
+      return failure();
+    auto variant = vulkan::serialize(*kernels, *facts);
+    if (failed(variant))
+      return failure();
+    code.variants.push_back(std::move(*variant));
+  }
+  if (code.variants.empty())
+    return error() << "--variant " << options.variant
+                   << " leaves no code for vulkan: the kernels have no use for "
+                      "it";
+  return success();
+}
+
+LogicalResult Compiler::emitGpuCode() {
+  const simt::Facts *facts = simt::findFacts(options.variant);
+  OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
+  if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
+        vulkan::buildGpuPipeline(passes, *facts);
+        if (*options.emit == Phase::Spirv)
+          vulkan::buildSpirvPipeline(passes);
+      })))
+    return failure();
+  return emitModule(*kernels);
+}
+
 /// What a compile fails for at its end is found at its beginning.
 LogicalResult Compiler::prepareFile() {
   if (failed(check(lapidary::BundleFile::check(options.output))))
@@ -224,11 +269,10 @@ LogicalResult Compiler::writeFile() {
 }
 
 LogicalResult Compiler::run() {
-  SmallVector<cpu::Architecture> architectures =
-      cpu::parseTarget(options.target);
-  if (architectures.empty())
+  std::optional<TargetList> list = parseTargets(options.target);
+  if (!list)
     return error() << "--target " << options.target << " is unknown, expected "
-                   << cpu::listTargets();
+                   << listTargets();
   FailureOr<ImportedModel> imported = importModel(
       &context, options.checkpoint, options.media, options.assistant);
   if (failed(imported))
@@ -261,12 +305,16 @@ LogicalResult Compiler::run() {
     return failure();
   if (options.emit == Phase::Program)
     return emitModule(*model.module);
+  if (options.emit == Phase::Gpu || options.emit == Phase::Spirv)
+    return emitGpuCode();
   if (options.emit)
     return emitCode();
 
-  for (cpu::Architecture architecture : architectures)
+  for (cpu::Architecture architecture : list->architectures)
     if (isCancelled() || failed(generateCode(architecture)))
       return failure();
+  if (list->vulkan && (isCancelled() || failed(generateVulkan())))
+    return failure();
   if (isCancelled())
     return failure();
   return writeFile();

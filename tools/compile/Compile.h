@@ -18,7 +18,7 @@ struct CompileOptions {
   std::string assistant;
   /// A path; "-" is standard output, for `emit`.
   std::string output;
-  /// "cpu", or architectures (targets/cpu/Variants.h).
+  /// See parseTargets in TargetList.h.
   std::string target = "cpu";
   /// A scheme or recipe, by name or path; "" keeps the checkpoint's formats.
   std::string quant;
@@ -32,8 +32,8 @@ struct CompileOptions {
   std::string kv = "f16";
   /// Stop after this phase and print it instead of writing a bundle.
   std::optional<Phase> emit;
-  /// The CPU variants that a bundle holds code of (see cpu::chooseVariants);
-  /// the one that `emit` shows machine code of.
+  /// The variants that a bundle holds code of (see cpu::chooseVariants and
+  /// chooseGpuVariants); the one that `emit` shows code of.
   std::string variant;
   /// Set to stop; looked at between stages and while weights are written.
   const std::atomic<bool> *cancel = nullptr;

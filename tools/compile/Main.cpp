@@ -1,8 +1,8 @@
 // lapidary-compile: the `lapidary compile` command. A program of its own, so
 // that running a bundle does not load LLVM.
 #include "compiler/RecipeLibrary.h"
-#include "targets/cpu/Variants.h"
 #include "tools/compile/Compile.h"
+#include "tools/compile/TargetList.h"
 #include "tools/compiler/CompilerTool.h"
 
 #include "mlir/IR/AsmState.h"
@@ -31,10 +31,10 @@ int main(int argc, char **argv) {
                               cl::desc("The bundle to write; - with --emit"));
   // Options keep no copies of their texts.
   const std::string targetText =
-      "The devices to compile for: " + cpu::listTargets() + " (default: cpu)";
-  cl::opt<std::string> target("target", cl::value_desc("NAME,..."),
-                              cl::init("cpu"), cl::cat(category),
-                              cl::desc(targetText));
+      "The devices to compile for: " + listTargets() + " (default: cpu)";
+  cl::list<std::string> targetNames("target", cl::value_desc("NAME,..."),
+                                    cl::CommaSeparated, cl::cat(category),
+                                    cl::desc(targetText));
   cl::opt<std::string> quant(
       "quant", cl::value_desc("NAME|FILE"), cl::cat(category),
       cl::desc("How matrices are stored: a scheme (q4_0, or your own .mlir "
@@ -63,13 +63,13 @@ int main(int argc, char **argv) {
   cl::opt<std::string> emit(
       "emit", cl::value_desc(phases), cl::cat(category),
       cl::desc("Print this stage instead of writing a bundle"));
-  const std::string variants = cpu::listVariants(", ", ", ");
+  const std::string variants = listVariants();
   const std::string variantHelp =
       "The instruction sets to compile code for, with commas between, or "
       "native, the best that this machine has (default: all of the target's: " +
       variants +
       "); with --emit, one name: whose code is shown (default: avx512, or "
-      "dotprod)";
+      "dotprod, or dot)";
   cl::opt<std::string> variant("variant", cl::value_desc("NAME,..."),
                                cl::cat(category), cl::desc(variantHelp));
   registerAsmPrinterCLOptions();
@@ -105,33 +105,45 @@ int main(int argc, char **argv) {
   if (!symbolizeKvFormat(kv))
     return tool.failUsage("--kv " + kv +
                           " is unknown, expected f16, q8_0, f32 or bf16");
-  if (cpu::parseTarget(target).empty())
+  const std::string target =
+      targetNames.empty() ? "cpu" : llvm::join(targetNames, ",");
+  std::optional<TargetList> targets = parseTargets(target);
+  if (!targets)
     return tool.failUsage("--target " + target + " is unknown, expected " +
-                          cpu::listTargets());
+                          listTargets());
   if (importance.getNumOccurrences() && options.emit)
     return tool.failUsage("--importance is for writing a bundle; no stage that "
                           "--emit shows depends on it");
   bool showsCode = options.emit == Phase::Llvm || options.emit == Phase::Asm;
-  if (variant.getNumOccurrences() && options.emit && !showsCode)
-    return tool.failUsage("--variant is for a bundle, --emit=llvm and "
-                          "--emit=asm; no other stage depends on it");
+  bool showsGpu = options.emit == Phase::Gpu || options.emit == Phase::Spirv;
+  if (variant.getNumOccurrences() && options.emit && !showsCode && !showsGpu)
+    return tool.failUsage("--variant is for a bundle, --emit=llvm, asm, gpu "
+                          "and spirv; no other stage depends on it");
   if (variant.getNumOccurrences() && variant.empty())
     return tool.failUsage("--variant needs a name");
   if (assistant.getNumOccurrences() && assistant.empty())
     return tool.failUsage("--assistant needs a folder");
-  auto architectures = cpu::parseTarget(target);
+  if (showsGpu)
+    targets->vulkan = true;
+  if (showsCode && targets->architectures.empty())
+    return tool.failUsage("--emit=llvm and --emit=asm show code of CPUs; for "
+                          "--target vulkan there are --emit=gpu and "
+                          "--emit=spirv");
   if (showsCode && !variant.getNumOccurrences())
-    variant =
-        architectures[0] == cpu::Architecture::X86_64 ? "avx512" : "dotprod";
+    variant = targets->architectures[0] == cpu::Architecture::X86_64
+                  ? "avx512"
+                  : "dotprod";
+  if (showsGpu && !variant.getNumOccurrences())
+    variant = simt::getFacts().front().name.str();
   const cpu::CpuVariant *shown = cpu::findVariant(variant);
-  if (showsCode && !shown)
+  if ((showsCode && !shown) || (showsGpu && !simt::findFacts(variant)))
     return tool.failUsage("--variant " + variant + " is unknown, expected " +
-                          cpu::listVariants());
-  if (showsCode && !target.getNumOccurrences())
-    architectures = {shown->blocking.architecture};
-  if (StringRef name = cpu::findUnknown(variant, architectures); !name.empty())
+                          "one of " + listVariants());
+  if (showsCode && targetNames.empty())
+    targets->architectures = {shown->blocking.architecture};
+  if (StringRef name = findUnknownVariant(variant, *targets); !name.empty())
     return tool.failUsage("--variant " + name.str() + " is none of --target " +
-                          target + "; there are " + cpu::listVariants());
+                          target + "; there are " + listVariants());
   options.checkpoint = checkpoint;
   options.output = output;
   options.target = target;
