@@ -15,8 +15,13 @@ public:
   static Result<std::unique_ptr<VulkanDevice>>
   create(std::shared_ptr<const Bundle> bundle, const schema::Target &target,
          const std::string &name, const DeviceOptions &options,
-         std::span<const DispatchRange> ranges = {},
-         const VulkanOverrides &overrides = {});
+         std::span<const DispatchRange> ranges = {});
+  /// On a device made smaller than it is.
+  static Result<std::unique_ptr<VulkanDevice>>
+  create(std::shared_ptr<const Bundle> bundle, const schema::Target &target,
+         const std::string &name, const DeviceOptions &options,
+         std::span<const DispatchRange> ranges,
+         const VulkanOverrides &overrides);
   ~VulkanDevice() override;
 
   const schema::Target &target() const override { return *program.target; }
@@ -95,6 +100,6 @@ Result<VulkanIdentity> identifyVulkan(const Bundle &bundle,
 Result<const schema::Variant *>
 selectVulkanVariant(const schema::Target &target,
                     const VulkanPhysicalDevice &device,
-                    const VulkanOverrides &overrides = {});
+                    const VulkanOverrides &overrides);
 
 } // namespace lapidary
