@@ -77,103 +77,121 @@ Value LinearEmitter::finish(ArrayRef<Value> sums, Value row) {
 }
 
 /// Runs of columns share slope and scale. The part has every 8th of them.
-Value LinearEmitter::sumIntegers(Matrix &matrix, const SchemeReader::Row &row,
-                                 Value part) {
-  const LinearForm &form = matrix.form;
+SmallVector<Value> LinearEmitter::sumIntegers(ArrayRef<Stream> streams,
+                                              ArrayRef<SchemeReader::Row> rows,
+                                              Value part) {
+  const LinearForm &form = streams[0].matrix->form;
   int64_t run = form.run, runs = llvm::divideCeil(columns, run);
   int64_t quads = llvm::divideCeil(columns, quad);
-  bool small = matrix.reader.hasSmallBytes();
-  auto addRun = [&](Value number, ValueRange carried) -> SmallVector<Value> {
-    Value first = e.mul(number, run);
-    auto group = matrix.reader.getGroup(row, first);
-    Value dot = e.word(0);
+  auto addQuads = [&](Value firstQuad, int64_t count, int64_t aligned,
+                      SmallVector<Value> dots) {
+    SmallVector<Value> inputs;
+    for (int64_t i = 0; i < count; ++i)
+      inputs.push_back(
+          e.loadWord(input, e.add(firstQuad, layout->codesAt + i)));
+    for (auto [s, stream] : llvm::enumerate(streams)) {
+      SchemeReader &reader = stream.matrix->reader;
+      bool small = reader.hasSmallBytes();
+      auto bytes = reader.getBytes(rows[s], e.mul(firstQuad, quad),
+                                   count * quad, aligned);
+      for (int64_t i = 0; i < count; ++i)
+        dots[s] = e.addDot(dots[s], bytes[i], inputs[i], small);
+    }
+    return dots;
+  };
+  auto addRun = [&](Value number, ValueRange carried) {
+    Value first = e.mul(number, run), firstQuad = e.div(first, quad);
+    Value initial = e.word(0);
     if (form.excess)
-      dot = e.loadWord(
+      initial = e.loadWord(
           input, e.add(number, layout->findCodeSums(run, form.excess)));
-    Value firstQuad = e.div(first, quad);
-    auto addQuad = [&](Value at, Value dot) {
-      Value bytes = matrix.reader.getBytes(row, e.mul(at, quad));
-      return e.addDot(dot, bytes,
-                      e.loadWord(input, e.add(at, layout->codesAt)), small);
-    };
+    SmallVector<Value> dots(streams.size(), initial);
     constexpr int64_t unrolled = 8;
     if (columns % run == 0 && run / quad <= unrolled) {
-      for (int64_t i = 0; i < run / quad; ++i)
-        dot = addQuad(e.add(firstQuad, i), dot);
+      dots = addQuads(firstQuad, run / quad, run, dots);
     } else {
       Value end = e.min(e.add(firstQuad, run / quad), e.index(quads));
-      dot = e.loop(firstQuad, end, 1, dot,
-                   [&](Value at, ValueRange dots) -> SmallVector<Value> {
-                     return {addQuad(at, dots[0])};
-                   })[0];
+      dots = e.loop(firstQuad, end, 1, dots, [&](Value at, ValueRange before) {
+        return addQuads(at, 1, quad, SmallVector<Value>(before));
+      });
     }
-    Value value = arith::SIToFPOp::create(e, e.getF32Type(), dot);
-    if (group.slope)
-      value = e.mulF(group.slope, value);
     Value scaleAt =
         layout->scaleColumns ? e.div(first, layout->scaleColumns) : e.index(0);
     Value scale =
         e.asFloat(e.loadWord(input, e.add(scaleAt, layout->scalesAt)));
-    Value sum = e.fma(value, scale, carried[0]);
-    if (form.sumPeriod) {
-      Value inputs = e.asFloat(
-          e.loadWord(input, e.add(number, layout->findSums(run))));
-      sum = e.fma(group.offset, inputs, sum);
+    Value inputs;
+    if (form.sumPeriod)
+      inputs =
+          e.asFloat(e.loadWord(input, e.add(number, layout->findSums(run))));
+    SmallVector<Value> sums;
+    for (auto [s, stream] : llvm::enumerate(streams)) {
+      auto group = stream.matrix->reader.getGroup(rows[s], first);
+      Value value = arith::SIToFPOp::create(e, e.getF32Type(), dots[s]);
+      if (group.slope)
+        value = e.mulF(group.slope, value);
+      Value sum = e.fma(value, scale, carried[s]);
+      if (inputs)
+        sum = e.fma(group.offset, inputs, sum);
+      sums.push_back(sum);
     }
-    return {sum};
+    return sums;
   };
-  return e.loop(part, e.index(runs), parts, e.number(0), addRun)[0];
+  SmallVector<Value> zeros(streams.size(), e.number(0));
+  return e.loop(part, e.index(runs), parts, zeros, addRun);
 }
 
 /// The part has every 8th run of up to 32 columns of a group.
-Value LinearEmitter::sumFloats(Matrix &matrix, const SchemeReader::Row &row,
-                               Value part) {
-  int64_t group = matrix.reader.getGroupColumns();
-  int64_t run = group ? std::gcd(group, stepColumns) : stepColumns;
-  auto addRun = [&](Value first, int64_t count, Value sum) {
-    auto group = matrix.reader.getGroup(row, first);
-    SmallVector<Value> weights =
-        matrix.reader.getWeights(row, group, first, count);
-    for (int64_t i = 0; i < count; ++i) {
-      Value x = e.asFloat(
-          e.loadWord(input, e.add(first, valuesAt + i)));
-      sum = e.fma(x, weights[i], sum);
+SmallVector<Value> LinearEmitter::sumFloats(ArrayRef<Stream> streams,
+                                            ArrayRef<SchemeReader::Row> rows,
+                                            Value part) {
+  constexpr int64_t most = 32;
+  int64_t group = streams[0].matrix->reader.getGroupColumns();
+  int64_t run = group ? std::gcd(group, most) : most;
+  auto addRun = [&](Value first, int64_t count, ValueRange carried) {
+    SmallVector<Value> sums(carried), inputs;
+    for (int64_t i = 0; i < count; ++i)
+      inputs.push_back(
+          e.asFloat(e.loadWord(input, e.add(first, valuesAt + i))));
+    for (auto [s, stream] : llvm::enumerate(streams)) {
+      SchemeReader &reader = stream.matrix->reader;
+      auto weights = reader.getWeights(rows[s], reader.getGroup(rows[s], first),
+                                       first, count, run);
+      for (int64_t i = 0; i < count; ++i)
+        sums[s] = e.fma(inputs[i], weights[i], sums[s]);
     }
-    return sum;
+    return sums;
   };
   int64_t whole = columns / run;
-  Value sum = e.loop(part, e.index(whole), parts, e.number(0),
-                     [&](Value number, ValueRange carried) {
-                       return SmallVector<Value>{
-                           addRun(e.mul(number, run), run, carried[0])};
-                     })[0];
+  SmallVector<Value> sums(streams.size(), e.number(0));
+  sums = e.loop(part, e.index(whole), parts, sums,
+                [&](Value number, ValueRange carried) {
+                  return addRun(e.mul(number, run), run, carried);
+                });
   if (int64_t rest = columns - whole * run) {
     // Of one invocation a row: a loop of one round, or none.
-    Value begin = e.index(whole % parts);
-    Value own = e.equal(part, begin);
+    Value own = e.equal(part, e.index(whole % parts));
     Value end = e.select(own, e.index(1), e.index(0));
-    sum = e.loop(e.index(0), end, 1, sum,
-                 [&](Value, ValueRange carried) {
-                   return SmallVector<Value>{
-                       addRun(e.index(whole * run), rest, carried[0])};
-                 })[0];
+    sums = e.loop(e.index(0), end, 1, sums, [&](Value, ValueRange carried) {
+      return addRun(e.index(whole * run), rest, carried);
+    });
   }
-  return sum;
+  return sums;
 }
 
 void LinearEmitter::emitSingle(ArrayRef<Stream> streams, Buffer out,
                                int64_t rows) {
   Value row = e.rem(e.getThread(), tileRows);
   Value part = e.div(e.getThread(), tileRows);
-  for (auto [i, stream] : llvm::enumerate(streams)) {
-    SchemeReader::Row own{stream.matrix->words,
-                          getTileAt(*stream.matrix, stream.tile), row};
-    Value sum = stream.matrix->form.integers
-                    ? sumIntegers(*stream.matrix, own, part)
-                    : sumFloats(*stream.matrix, own, part);
+  SmallVector<SchemeReader::Row> ownRows;
+  for (const Stream &stream : streams)
+    ownRows.push_back({stream.matrix->words,
+                       getTileAt(*stream.matrix, stream.tile), row});
+  SmallVector<Value> sums = streams[0].matrix->form.integers
+                                ? sumIntegers(streams, ownRows, part)
+                                : sumFloats(streams, ownRows, part);
+  for (auto [i, sum] : llvm::enumerate(sums))
     e.store(sum, partial,
             e.add(e.getThread(), int64_t(i) * KernelEmitter::threads));
-  }
   e.barrier();
   Value outRow = e.add(e.mul(streams[0].tile, tileRows), row);
   Value writes = e.both(e.lessThan(e.getThread(), e.index(tileRows)),

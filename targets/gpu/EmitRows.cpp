@@ -45,7 +45,7 @@ FailureOr<DispatchInfo> simt::emitEmbed(KernelEmitter &e, EmbedOp op) {
       e.forThread(llvm::divideCeil(width, quad), [&](Value four) {
         Value column = e.mul(four, quad);
         SmallVector<Value> weights = reader->getWeights(
-            row, reader->getGroup(row, column), column, quad);
+            row, reader->getGroup(row, column), column, quad, quad);
         for (int64_t i = 0; i < quad; ++i) {
           auto write = [&] {
             e.store(e.mulF(weights[i], scale), out,

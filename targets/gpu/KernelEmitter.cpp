@@ -432,21 +432,27 @@ void KernelEmitter::barrier() { mlir::gpu::BarrierOp::create(*this); }
 
 Value KernelEmitter::reduce(Value number,
                             function_ref<Value(Value, Value)> combine) {
+  // Two rounds, which need fewer barriers than a tree: all of the workgroup
+  // make sums of some, and each invocation the sum of these.
+  constexpr int64_t groups = 16;
   if (!partial.memref)
-    partial = makeShared(threads, getF32Type());
+    partial = makeShared(threads + groups, getF32Type());
+  auto sum = [&](Value first, int64_t step, int64_t count) {
+    Value result = load(partial, first);
+    for (int64_t i = 1; i < count; ++i)
+      result = combine(result, load(partial, add(first, i * step)));
+    return result;
+  };
   store(number, partial, thread);
   barrier();
-  for (int64_t half = threads / 2; half; half /= 2) {
-    when(lessThan(thread, index(half)), [&] {
-      store(combine(load(partial, thread), load(partial, add(thread, half))),
-            partial, thread);
-    });
-    barrier();
-  }
-  Value result = load(partial, index(0));
-  // Nobody writes for the next one while another still reads.
+  when(lessThan(thread, index(groups)), [&] {
+    store(sum(thread, groups, threads / groups), partial,
+          add(thread, threads));
+  });
   barrier();
-  return result;
+  // Nobody writes these before all have read them: the next one has a barrier
+  // in between.
+  return sum(index(threads), 1, groups);
 }
 
 Value KernelEmitter::sumAll(Value number) {

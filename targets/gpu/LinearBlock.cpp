@@ -19,7 +19,7 @@ void LinearEmitter::makeBlockMemory() {
   bool floats = llvm::any_of(
       matrices, [](const Matrix &matrix) { return !matrix.form.integers; });
   // A word a column, or four columns of bytes.
-  int64_t words = floats ? stepColumns : stepColumns / quad;
+  int64_t words = floats ? floatColumns : byteColumns / quad;
   Type i32 = e.getI32Type(), f32 = e.getF32Type();
   weights = e.makeShared(rows * words, i32);
   inputs = e.makeShared(blockTokens * words, i32);
@@ -37,7 +37,7 @@ Value LinearEmitter::getTokenRow(Value token) {
   return e.mul(e.min(token, e.add(e.getTokens(), -1)), stride);
 }
 
-/// The sums of 4 streams x 4 tokens: those of the first stream first. Row
+/// The sums of 8 streams x 4 tokens: those of the first stream first. Row
 /// `thread mod 16` of each stream's tile, tokens from `thread / 16 * 4` on.
 SmallVector<Value> LinearEmitter::addIntegers(ArrayRef<Stream> streams,
                                               Value firstToken) {
@@ -45,7 +45,7 @@ SmallVector<Value> LinearEmitter::addIntegers(ArrayRef<Stream> streams,
   bool small = llvm::all_of(streams, [](const Stream &stream) {
     return stream.matrix->reader.hasSmallBytes();
   });
-  int64_t run = form.run, step = std::gcd(run, stepColumns);
+  int64_t run = form.run, step = std::gcd(run, byteColumns);
   int64_t runs = llvm::divideCeil(columns, run), words = step / quad;
   int64_t lastQuad = llvm::divideCeil(columns, quad) - 1;
   bool whole = columns % run == 0;
@@ -70,8 +70,8 @@ SmallVector<Value> LinearEmitter::addIntegers(ArrayRef<Stream> streams,
         at = e.min(at, e.index(lastQuad));
       for (auto [i, stream] : llvm::enumerate(streams))
         whenExists(stream, {}, [&, i = int64_t(i), &stream = stream] {
-          Value bytes = stream.matrix->reader.getBytes(own(stream),
-                                                       e.mul(at, quad));
+          Value bytes = stream.matrix->reader.getBytes(
+              own(stream), e.mul(at, quad), quad, quad)[0];
           Value to = e.add(e.add(e.mul(part, tileRows), lane),
                            i * tileRows * words);
           e.storeWord(bytes, weights, to);
@@ -190,33 +190,46 @@ SmallVector<Value> LinearEmitter::addFloats(ArrayRef<Stream> streams,
                                             Value firstToken) {
   Value thread = e.getThread(), lane = e.rem(thread, tileRows);
   Value part = e.div(thread, tileRows);
-  bool whole = columns % stepColumns == 0;
-  static_assert(stepColumns / quad == KernelEmitter::threads / tileRows,
-                "an invocation decodes four columns of each row tile");
+  bool whole = columns % floatColumns == 0;
+  // An invocation decodes four columns of half of the row tiles: stream i and
+  // that which is half of them behind it are of one matrix.
+  constexpr int64_t quads = floatColumns / quad;
+  static_assert(quads * 2 == KernelEmitter::threads / tileRows);
+  auto streamCount = static_cast<int64_t>(streams.size());
+  int64_t half = streamCount / 2;
+  Value isSecond = e.lessThan(e.index(quads - 1), part);
+  Value ownQuad = e.rem(part, quads);
   auto loadWeights = [&](Value first) {
-    Value column = e.add(first, e.mul(part, quad));
+    Value column = e.add(first, e.mul(ownQuad, quad));
     if (!whole)
       column = e.min(column, e.index((columns - 1) / quad * quad));
-    for (auto [i, stream] : llvm::enumerate(streams)) {
-      auto load = [&, i = int64_t(i), &stream = stream] {
+    for (int64_t i = 0; i < half; ++i) {
+      const Stream &stream = streams[i], &other = streams[i + half];
+      auto load = [&] {
         SchemeReader &reader = stream.matrix->reader;
+        Value tile = e.select(isSecond, other.tile, stream.tile);
         SchemeReader::Row row{stream.matrix->words,
-                              getTileAt(*stream.matrix, stream.tile), lane};
+                              getTileAt(*stream.matrix, tile), lane};
         auto group = reader.getGroup(row, column);
         SmallVector<Value> values =
-            reader.getWeights(row, group, column, quad);
+            reader.getWeights(row, group, column, quad, quad);
+        Value number = e.select(isSecond, e.index(i + half), e.index(i));
+        Value to = e.add(e.mul(e.add(e.mul(number, floatColumns),
+                                     e.mul(ownQuad, quad)),
+                               tileRows),
+                         lane);
         for (int64_t j = 0; j < quad; ++j)
-          e.storeWord(e.asWord(values[j]), weights,
-                      e.add(e.add(e.mul(part, quad * tileRows), lane),
-                            (i * stepColumns + j) * tileRows));
+          e.storeWord(e.asWord(values[j]), weights, e.add(to, j * tileRows));
       };
-      stream.exists ? e.when(stream.exists, load) : load();
+      stream.exists
+          ? e.when(e.select(isSecond, other.exists, stream.exists), load)
+          : load();
     }
   };
   auto loadInputs = [&](Value first) {
-    e.forThread(blockTokens * stepColumns, [&](Value at) {
-      Value column = e.add(first, e.rem(at, stepColumns));
-      Value row = getTokenRow(e.add(firstToken, e.div(at, stepColumns)));
+    e.forThread(blockTokens * floatColumns, [&](Value at) {
+      Value column = e.add(first, e.rem(at, floatColumns));
+      Value row = getTokenRow(e.add(firstToken, e.div(at, floatColumns)));
       Value x;
       if (whole) {
         x = loadInput(row, e.add(column, valuesAt));
@@ -228,28 +241,27 @@ SmallVector<Value> LinearEmitter::addFloats(ArrayRef<Stream> streams,
       e.storeWord(x, inputs, at);
     });
   };
-  auto streamCount = static_cast<int64_t>(streams.size());
   Value ownToken = e.mul(part, ownTokens);
   SmallVector<Value> zeros(streamCount * ownTokens, e.number(0));
   return e.loop(
-      e.index(0), e.index(columns), stepColumns, zeros,
+      e.index(0), e.index(columns), floatColumns, zeros,
       [&](Value first, ValueRange carried) {
         loadWeights(first);
         loadInputs(first);
         e.barrier();
         SmallVector<Value> result =
-            e.loop(e.index(0), e.index(stepColumns), 1, carried,
+            e.loop(e.index(0), e.index(floatColumns), 1, carried,
                    [&](Value column, ValueRange carried) {
                      SmallVector<Value> next(carried), x;
                      for (int64_t token = 0; token < ownTokens; ++token)
                        x.push_back(e.asFloat(e.loadWord(
                            inputs,
-                           e.add(e.mul(e.add(ownToken, token), stepColumns),
+                           e.add(e.mul(e.add(ownToken, token), floatColumns),
                                  column))));
                      for (int64_t s = 0; s < streamCount; ++s) {
                        Value own = e.asFloat(e.loadWord(
                            weights,
-                           e.add(e.mul(e.add(column, s * stepColumns),
+                           e.add(e.mul(e.add(column, s * floatColumns),
                                        tileRows),
                                  lane)));
                        for (int64_t token = 0; token < ownTokens; ++token) {

@@ -2,9 +2,9 @@
 // neighbouring invocations have neighbouring rows: no sum runs across them.
 //
 // For one token a workgroup is a row tile: 16 rows times 8 parts of the
-// columns, which are added up at the end. For any number of tokens it is 4 row
-// tiles times 32 tokens: the weights of 32 columns are decoded into the
-// workgroup's memory once for all of the tokens, and each invocation sums 4
+// columns, which are added up at the end. For any number of tokens it is 8 row
+// tiles times 32 tokens: the weights of some columns are decoded into the
+// workgroup's memory once for all of the tokens, and each invocation sums 8
 // rows times 4 tokens.
 //
 // What is read of the input is as on all targets (dialects/lap/LinearForm.h):
@@ -27,8 +27,10 @@ private:
   static constexpr int64_t tileRows = RowTileLayout::tileRows;
   /// Parts of the columns, with one token.
   static constexpr int64_t parts = KernelEmitter::threads / tileRows;
-  /// Of a workgroup for many tokens: row tiles, tokens, columns at a time.
-  static constexpr int64_t blockTiles = 4, blockTokens = 32, stepColumns = 32;
+  /// Of a workgroup for many tokens: row tiles, tokens, and columns at a time,
+  /// of bytes and of f32.
+  static constexpr int64_t blockTiles = 8, blockTokens = 32;
+  static constexpr int64_t byteColumns = 32, floatColumns = 16;
   /// Of each of its invocations.
   static constexpr int64_t ownTokens = blockTokens * tileRows /
                                        KernelEmitter::threads;
@@ -57,8 +59,10 @@ private:
   Value addBias(Value sum, Value row);
 
   // One token.
-  Value sumIntegers(Matrix &matrix, const SchemeReader::Row &row, Value part);
-  Value sumFloats(Matrix &matrix, const SchemeReader::Row &row, Value part);
+  SmallVector<Value> sumIntegers(ArrayRef<Stream> streams,
+                                 ArrayRef<SchemeReader::Row> rows, Value part);
+  SmallVector<Value> sumFloats(ArrayRef<Stream> streams,
+                               ArrayRef<SchemeReader::Row> rows, Value part);
   void emitSingle(ArrayRef<Stream> streams, Buffer out, int64_t rows);
 
   // Many tokens.

@@ -146,28 +146,52 @@ SchemeReader::Group SchemeReader::getGroup(const Row &row, Value column) {
   return group;
 }
 
-Value SchemeReader::loadQuad(const Row &row, Value column) {
-  Value joined;
+SmallVector<Value> SchemeReader::loadQuads(const Row &row, Value column,
+                                           int64_t count, int64_t aligned) {
+  SmallVector<Value> quads(llvm::divideCeil(count, quad));
   for (const FieldPlane &plane : layout.getCode().planes) {
     int64_t perWord = wordBits / plane.bits;
-    Value at = e->add(e->mul(e->div(column, perWord), tileRows), row.row);
-    at = e->add(e->add(row.tileAt, at), plane.offset / quad);
-    Value bits = e->loadWord(row.words, at);
-    if (perWord > quad) {
-      // The k-th four columns of a word are `plane.bits` k up.
-      Value number = e->div(e->rem(column, perWord), quad);
-      bits = e->shiftRight(bits, e->toWord(e->mul(number, plane.bits)));
-      bits = e->andWord(bits, 0x01010101U * ((1U << plane.bits) - 1));
+    auto load = [&](Value first) {
+      Value at = e->add(e->mul(e->div(first, perWord), tileRows), row.row);
+      return e->loadWord(row.words,
+                         e->add(e->add(row.tileAt, at), plane.offset / quad));
+    };
+    // A word is read once where it is known which columns it has; the k-th four
+    // columns of a word are `plane.bits` k up.
+    bool isWhole = aligned % perWord == 0;
+    Value shared;
+    for (auto [number, own] : llvm::enumerate(quads)) {
+      int64_t offset = static_cast<int64_t>(number) * quad;
+      Value bits;
+      if (isWhole) {
+        if (offset % perWord == 0)
+          shared = load(e->add(column, offset));
+        bits = e->shiftRight(shared, offset % perWord / quad * plane.bits);
+      } else {
+        Value first = e->add(column, offset);
+        Value place = e->div(e->rem(first, perWord), quad);
+        bits = e->shiftRight(load(first),
+                             e->toWord(e->mul(place, plane.bits)));
+      }
+      if (perWord > quad)
+        bits = e->andWord(bits, 0x01010101U * ((1U << plane.bits) - 1));
+      bits = e->shiftLeft(bits, plane.shift);
+      own = own ? e->orWord(own, bits) : bits;
     }
-    bits = e->shiftLeft(bits, plane.shift);
-    joined = joined ? e->orWord(joined, bits) : bits;
   }
-  return joined;
+  return quads;
 }
 
-Value SchemeReader::getBytes(const Row &row, Value column) {
+SmallVector<Value> SchemeReader::getBytes(const Row &row, Value column,
+                                          int64_t count, int64_t aligned) {
+  SmallVector<Value> words;
+  for (Value four : loadQuads(row, column, count, aligned))
+    words.push_back(toBytes(four));
+  return words;
+}
+
+Value SchemeReader::toBytes(Value bytes) {
   const SchemeField &code = layout.getCode().field;
-  Value bytes = loadQuad(row, column);
   if (levels) {
     // Four bytes of the table a word; an excess of 128 leaves no signs.
     constexpr uint8_t signBit = 0x80;
@@ -204,12 +228,11 @@ Value SchemeReader::getBytes(const Row &row, Value column) {
 }
 
 SmallVector<Value> SchemeReader::loadCodes(const Row &row, Value column,
-                                           int64_t count) {
+                                           int64_t count, int64_t aligned) {
   SmallVector<Value> codes;
   int64_t bits = layout.getCode().field.bits;
   if (bits <= 8) {
-    for (int64_t i = 0; i < count; i += quad) {
-      Value four = loadQuad(row, e->add(column, i));
+    for (Value four : loadQuads(row, column, count, aligned)) {
       for (int64_t byte = 0; byte < quad; ++byte)
         codes.push_back(e->andWord(e->shiftRight(four, 8 * byte), 0xff));
     }
@@ -235,9 +258,10 @@ SmallVector<Value> SchemeReader::loadCodes(const Row &row, Value column,
 }
 
 SmallVector<Value> SchemeReader::getWeights(const Row &row, const Group &group,
-                                            Value column, int64_t count) {
+                                            Value column, int64_t count,
+                                            int64_t aligned) {
   SmallVector<Value> weights;
-  for (Value code : loadCodes(row, column, count)) {
+  for (Value code : loadCodes(row, column, count, aligned)) {
     Value value = widen(layout.getCode().field, code);
     weights.push_back(scheme ? getCloner().cloneInner(group.outer, value)
                              : value);

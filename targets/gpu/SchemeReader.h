@@ -42,12 +42,15 @@ public:
 
   /// The fields of the group that a column is in.
   Group getGroup(const Row &row, Value column);
-  /// The bytes of the four columns from `column` on, a multiple of 4.
-  Value getBytes(const Row &row, Value column);
-  /// The weights of at least `count` columns from `column` on, a multiple of 4,
-  /// which are of the group. Columns beyond the matrix have any finite weight.
+  /// The bytes of `count` columns from `column` on, both multiples of 4, four
+  /// to a word. `column` is a multiple of `aligned`.
+  SmallVector<Value> getBytes(const Row &row, Value column, int64_t count,
+                              int64_t aligned);
+  /// The weights of at least `count` columns from `column` on, a multiple of
+  /// `aligned` (at least 4), which are of the group. Columns beyond the matrix
+  /// have any finite weight.
   SmallVector<Value> getWeights(const Row &row, const Group &group,
-                                Value column, int64_t count);
+                                Value column, int64_t count, int64_t aligned);
 
 private:
   SchemeReader(KernelEmitter &e, RowTileLayout layout, SchemeOp scheme)
@@ -55,10 +58,13 @@ private:
 
   LogicalResult prepare(Operation *from);
   Value loadField(const Row &row, const FieldLayout &field, Value number);
-  /// Codes of at most 8 bits of four columns, one a byte.
-  Value loadQuad(const Row &row, Value column);
+  /// Codes of at most 8 bits by fours, one a byte.
+  SmallVector<Value> loadQuads(const Row &row, Value column, int64_t count,
+                               int64_t aligned);
+  Value toBytes(Value quad);
   /// Codes, in the low bits.
-  SmallVector<Value> loadCodes(const Row &row, Value column, int64_t count);
+  SmallVector<Value> loadCodes(const Row &row, Value column, int64_t count,
+                               int64_t aligned);
   /// A field's value from its bits, zeros above: i32 or f32.
   Value widen(const lapidary::SchemeField &field, Value bits);
   Value widenSmall(Value bits, int64_t exponentBits, int64_t mantissaBits);

@@ -1,6 +1,6 @@
 """Runs golden cases through `lapidary run` and compares with the reference implementation.
 
-    golden.py LAPIDARY BUNDLE GOLDEN_DIR [--may-differ CASE]... [CASE...]
+    golden.py LAPIDARY BUNDLE GOLDEN_DIR [--device NAME] [--may-differ CASE]... [CASE...]
 
 For each case: the prompt's token ids (media expanded) are the reference's, and so are the ids and the text of the greedy
 answer. Quantized weights may choose another word in a story: of a case named with --may-differ only the prompt counts.
@@ -32,12 +32,12 @@ def mediaArguments(folder, media, work):
     return arguments
 
 
-def differences(lapidary, bundle, folder):
+def differences(lapidary, bundle, device, folder):
     """What is not as the reference has it; an empty list for a case that agrees."""
     case = json.loads((folder / "case.json").read_text())
     with tempfile.TemporaryDirectory() as work:
         command = [lapidary, "run", bundle, "--messages", folder / "case.json", "--json", "--special",
-                   "--temperature", "0", "--max-tokens", "24"]
+                   "--temperature", "0", "--max-tokens", "24", "--device", device]
         command += mediaArguments(folder, case["media"], pathlib.Path(work))
         result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
     if result.returncode != 0:
@@ -59,6 +59,7 @@ def main():
     parser.add_argument("bundle")
     parser.add_argument("golden", type=pathlib.Path)
     parser.add_argument("--may-differ", action="append", default=[], metavar="CASE")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("cases", nargs="*")
     arguments = parser.parse_args()
     names = arguments.cases or sorted(path.parent.name for path in arguments.golden.glob("*/case.json"))
@@ -66,7 +67,7 @@ def main():
         parser.error(f"{arguments.golden} holds no cases")
     failed = 0
     for name in names:
-        found = differences(arguments.lapidary, arguments.bundle, arguments.golden.resolve() / name)
+        found = differences(arguments.lapidary, arguments.bundle, arguments.device, arguments.golden.resolve() / name)
         allowed = name in arguments.may_differ and all(line.startswith(("ids:", "text:")) for line in found)
         print(f"{('differs, as it may:' if allowed else 'FAIL') if found else 'ok'} {name}")
         for line in found:
