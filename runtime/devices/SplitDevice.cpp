@@ -107,6 +107,20 @@ splitByLayers(const schema::Program &program, const schema::Target &target,
     onCpu.push_back({0, cut});
     onGpu.push_back({cut, dispatches.size()});
   }
+  // A companion reads the caches of the last layers: it is where they are.
+  const std::vector<bool> hostCaches = findUse(program, target, onCpu).caches;
+  for (uint32_t index = 0; index < onCpu.size(); ++index) {
+    const schema::EntryPoint &entry = *target.entries()->Get(index);
+    if (!entry.name()->string_view().starts_with("draft"))
+      continue;
+    for (const schema::Dispatch *dispatch : *entry.dispatches())
+      for (const schema::BufferRef *operand : *dispatch->operands())
+        if (operand->kind() == schema::BufferKind::Cache &&
+            hostCaches[operand->index()]) {
+          onCpu[index] = {0, entry.dispatches()->size()};
+          onGpu[index] = {onCpu[index].last, onCpu[index].last};
+        }
+  }
   const std::vector<bool> cpuCaches = findUse(program, target, onCpu).caches,
                           gpuCaches = findUse(program, target, onGpu).caches;
   for (uint32_t index = 0; index < cpuCaches.size(); ++index)
