@@ -16,13 +16,11 @@ struct PhaseName {
   StringRef name;
 };
 
-constexpr PhaseName phaseNames[] = {{Phase::Model, "model"},
-                                    {Phase::Kernels, "kernels"},
-                                    {Phase::Program, "program"},
-                                    {Phase::Llvm, "llvm"},
-                                    {Phase::Asm, "asm"},
-                                    {Phase::Gpu, "gpu"},
-                                    {Phase::Spirv, "spirv"}};
+constexpr PhaseName phaseNames[] = {
+    {Phase::Model, "model"},     {Phase::Kernels, "kernels"},
+    {Phase::Program, "program"}, {Phase::Llvm, "llvm"},
+    {Phase::Asm, "asm"},         {Phase::Gpu, "gpu"},
+    {Phase::Spirv, "spirv"}};
 
 } // namespace
 

@@ -19,6 +19,15 @@ void dropEmpty(AnswerDelta &delta) {
 
 } // namespace
 
+bool endsInThought(std::string_view prompt) {
+  const size_t opened = prompt.rfind("<|channel>");
+  const size_t closed = prompt.rfind("<channel|>");
+  const size_t turn = prompt.rfind("<|turn>");
+  return opened != std::string_view::npos &&
+         (turn == std::string_view::npos || opened > turn) &&
+         (closed == std::string_view::npos || closed < opened);
+}
+
 AnswerParser::AnswerParser(const Tokenizer &tokenizer, bool startsInThought)
     : channelBegin(tokenizer.idOf("<|channel>").value_or(-2)),
       channelEnd(tokenizer.idOf("<channel|>").value_or(-2)),

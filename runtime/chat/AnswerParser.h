@@ -7,6 +7,7 @@
 #include "runtime/model/Generator.h"
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lapidary {
@@ -24,6 +25,10 @@ struct AnswerDelta {
   std::string reasoning, content;
   std::vector<Call> calls;
 };
+
+/// Whether a rendered prompt ends inside a thought, so that the answer goes on
+/// with it.
+bool endsInThought(std::string_view prompt);
 
 class AnswerParser {
 public:

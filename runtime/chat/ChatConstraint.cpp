@@ -71,7 +71,7 @@ public:
   Result<std::shared_ptr<const Grammar>> build() {
     bool calls = rules.toolChoice != ToolChoice::None &&
                  rules.tools.is_array() && !rules.tools.empty();
-    bool isFree = !rules.schema && !rules.jsonObject && rules.grammar.empty();
+    bool isFree = !rules.shapesContent();
     bool mustCall =
         rules.toolChoice == ToolChoice::Required || !rules.toolName.empty();
     if (mustCall && !calls)
@@ -290,15 +290,15 @@ private:
 
 } // namespace
 
-Result<std::shared_ptr<Constraint>> makeConstraint(const schema::Model &model,
-                                                   const Tokenizer &tokenizer,
-                                                   const TokenTable &tokens,
-                                                   const ChatRules &rules) {
+Result<ConstraintMaker> compileRules(const schema::Model &model,
+                                     const Tokenizer &tokenizer,
+                                     const TokenTable &tokens,
+                                     const ChatRules &rules) {
   bool hasTools = rules.tools.is_array() && !rules.tools.empty();
-  bool shaped = rules.schema || rules.jsonObject || !rules.grammar.empty();
+  bool shaped = rules.shapesContent();
   if (!hasTools && !shaped && rules.thinkingBudget < 0 &&
       rules.toolChoice != ToolChoice::Required && rules.toolName.empty())
-    return std::shared_ptr<Constraint>();
+    return ConstraintMaker();
   if (int(rules.schema.has_value()) + int(rules.jsonObject) +
           int(!rules.grammar.empty()) >
       1)
@@ -307,11 +307,23 @@ Result<std::shared_ptr<Constraint>> makeConstraint(const schema::Model &model,
   Marks marks = findMarks(model, tokenizer);
   std::shared_ptr<const Grammar> grammar =
       LAPIDARY_TRY(AnswerGrammar(rules, marks).build());
-  auto constraint = std::make_shared<ChatConstraint>(
+  auto unused = std::make_shared<ChatConstraint>(
       TokenGrammar(std::move(grammar), tokens, marks.tokens), tokenizer, tokens,
       rules, marks);
-  LAPIDARY_TRY(constraint->check());
-  return std::shared_ptr<Constraint>(std::move(constraint));
+  LAPIDARY_TRY(unused->check());
+  return ConstraintMaker(
+      [unused = std::shared_ptr<const ChatConstraint>(std::move(unused))] {
+        return std::make_shared<ChatConstraint>(*unused);
+      });
+}
+
+Result<std::shared_ptr<Constraint>> makeConstraint(const schema::Model &model,
+                                                   const Tokenizer &tokenizer,
+                                                   const TokenTable &tokens,
+                                                   const ChatRules &rules) {
+  const ConstraintMaker make =
+      LAPIDARY_TRY(compileRules(model, tokenizer, tokens, rules));
+  return make ? make() : nullptr;
 }
 
 } // namespace lapidary

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -39,17 +40,45 @@ struct ChatRules {
   int64_t thinkingBudget = -1;
   /// The prompt ends within the thought channel.
   bool startsInThought = false;
+
+  bool shapesContent() const {
+    return schema || jsonObject || !grammar.empty();
+  }
 };
+
+/// A field of a request, such as "response_format.type", and what is wrong with
+/// it: "must be ...".
+struct FieldProblem {
+  std::string place, message;
+};
+
+/// Add what the field at `place` asks for, in the forms of OpenAI's APIs for
+/// chats and responses. A tool that is chosen must be among the rules' tools.
+std::optional<FieldProblem> readToolChoice(const nlohmann::ordered_json &choice,
+                                           const std::string &place,
+                                           ChatRules &rules);
+std::optional<FieldProblem>
+readAnswerFormat(const nlohmann::ordered_json &format, const std::string &place,
+                 ChatRules &rules);
 
 /// Adds what a request's `tools`, `tool_choice`, `parallel_tool_calls` and
 /// `response_format` ask for, as OpenAI's API has them. An error names the
 /// field.
 Status readChatRules(const nlohmann::ordered_json &request, ChatRules &rules);
 
-/// Null where the rules allow everything. The table must live as long. An error
-/// names the keyword of a schema that cannot be honoured and its place, as a
-/// pointer into the schema; `Unsupported` where it is not a mistake of the
+/// Gives each answer a constraint of its own.
+using ConstraintMaker = std::function<std::shared_ptr<Constraint>()>;
+
+/// Empty where the rules allow everything. The table must live as long. An
+/// error names the keyword of a schema that cannot be honoured and its place,
+/// as a pointer into the schema; `Unsupported` where it is not a mistake of the
 /// rules.
+Result<ConstraintMaker> compileRules(const schema::Model &model,
+                                     const Tokenizer &tokenizer,
+                                     const TokenTable &tokens,
+                                     const ChatRules &rules);
+
+/// The constraint of one answer; null where there is nothing to keep to.
 Result<std::shared_ptr<Constraint>> makeConstraint(const schema::Model &model,
                                                    const Tokenizer &tokenizer,
                                                    const TokenTable &tokens,

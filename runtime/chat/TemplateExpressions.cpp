@@ -37,27 +37,33 @@ Result<Value> readNumber(std::string_view text, bool isFloat) {
   return isFloat ? Value(real) : Value(whole);
 }
 
+Result<std::optional<int64_t>> sliceBound(const Value &bound) {
+  int64_t storage = 0;
+  const int64_t *whole = bound.integer(storage);
+  if (whole)
+    return std::optional(
+        std::clamp<int64_t>(*whole, -(int64_t(1) << 40), int64_t(1) << 40));
+  if (bound.is<None>())
+    return std::optional<int64_t>();
+  return invalidArgument(
+      concat("expected an integer in a slice, found ", typeName(bound)));
+}
+
 } // namespace
 
 Result<Value> Interpreter::evaluate(uint32_t index) {
   const Node &node = table.node(index);
-  if (++depth > deepestCall) {
-    --depth;
-    return at(node, unsupported("macros that call each other too deeply"));
-  }
-  Result<Value> value = Value();
-  if (const Status status = step(); !status.ok())
-    value = status;
-  else
-    value = evaluateNode(node);
-  --depth;
+  const Restore deeper(depth, depth + 1);
+  if (!mayStep())
+    return at(node, tooMuch());
+  Result<Value> value = evaluateNode(node);
   if (!value.ok())
-    return at(node, value.status());
+    value = at(node, value.status());
   return value;
 }
 
+// Here are no values: their memory would be taken at every level.
 Result<Value> Interpreter::evaluateNode(const Node &node) {
-  const std::span<const uint32_t> children = table.children(node);
   switch (node.kind()) {
   case Kind::String:
     return constants[node.text()];
@@ -73,65 +79,28 @@ Result<Value> Interpreter::evaluateNode(const Node &node) {
     return lookUp(node.text());
   case Kind::Tuple:
   case Kind::List:
-    LAPIDARY_TRY(charge(children.size() * 64));
-    return Value::list(LAPIDARY_TRY(evaluateAll(children)),
-                       node.kind() == Kind::Tuple);
+    return evaluateList(node);
   case Kind::Dict:
     return evaluateDict(node);
-  case Kind::Attribute: {
-    const Node &object = table.node(children[0]);
-    if (object.kind() == Kind::Name && name(object) == "loop")
-      return loopAttribute(name(node));
-    const Value value = LAPIDARY_TRY(evaluate(children[0]));
-    if (value.is<Undefined>())
-      return invalidArgument(
-          concat(object.kind() == Kind::Name || object.kind() == Kind::Attribute
-                     ? concat("'", name(object), "'")
-                     : "the value",
-                 " is undefined, so it has no '", name(node), "'"));
-    if (const NamespacePointer *space = value.get<NamespacePointer>()) {
-      for (const auto &item : (*space)->items)
-        if (item.first == node.text())
-          return item.second;
-      return Value();
-    }
-    return attribute(value, name(node));
-  }
-  case Kind::Item: {
-    const Value object = LAPIDARY_TRY(evaluate(children[0]));
-    return item(object, LAPIDARY_TRY(evaluate(children[1])));
-  }
+  case Kind::Attribute:
+    return evaluateAttribute(node);
+  case Kind::Item:
+    return evaluateItem(node);
   case Kind::Slice:
     return evaluateSlice(node);
   case Kind::Call:
     return evaluateCall(node);
-  case Kind::Filter: {
-    const Value input = LAPIDARY_TRY(evaluate(children[0]));
-    return applyFilter(*this, name(node), input,
-                       LAPIDARY_TRY(evaluateArguments(children.subspan(1))));
-  }
+  case Kind::Filter:
+    return evaluateFilter(node);
   case Kind::Test:
     return evaluateTest(node);
   case Kind::Not:
-    return Value(!LAPIDARY_TRY(evaluate(children[0])).isTrue());
   case Kind::And:
-  case Kind::Or: {
-    Value left = LAPIDARY_TRY(evaluate(children[0]));
-    if (left.isTrue() == (node.kind() == Kind::Or))
-      return left;
-    return evaluate(children[1]);
-  }
-  case Kind::Concat: {
-    std::string made;
-    for (uint32_t child : children)
-      made += LAPIDARY_TRY(asText(LAPIDARY_TRY(evaluate(child))));
-    return makeText(std::move(made));
-  }
+  case Kind::Or:
   case Kind::Conditional:
-    if (LAPIDARY_TRY(evaluate(children[0])).isTrue())
-      return evaluate(children[1]);
-    return children[2] == absent ? Result<Value>(Value())
-                                 : evaluate(children[2]);
+    return evaluateCondition(node);
+  case Kind::Concat:
+    return evaluateConcat(node);
   case Kind::Equal:
   case Kind::NotEqual:
   case Kind::Less:
@@ -144,6 +113,74 @@ Result<Value> Interpreter::evaluateNode(const Node &node) {
   default:
     return evaluateArithmetic(node);
   }
+}
+
+Result<Value> Interpreter::evaluateList(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  LAPIDARY_TRY(charge(children.size() * 64));
+  return Value::list(LAPIDARY_TRY(evaluateAll(children)),
+                     node.kind() == Kind::Tuple);
+}
+
+Result<Value> Interpreter::evaluateAttribute(const Node &node) {
+  const Node &object = table.node(table.children(node)[0]);
+  if (object.kind() == Kind::Name && name(object) == "loop")
+    return loopAttribute(name(node));
+  const Value value = LAPIDARY_TRY(evaluate(table.children(node)[0]));
+  return attributeOf(node, value);
+}
+
+Result<Value> Interpreter::attributeOf(const Node &node, const Value &value) {
+  const Node &object = table.node(table.children(node)[0]);
+  if (value.is<Undefined>())
+    return invalidArgument(
+        concat(object.kind() == Kind::Name || object.kind() == Kind::Attribute
+                   ? concat("'", name(object), "'")
+                   : "the value",
+               " is undefined, so it has no '", name(node), "'"));
+  if (const NamespacePointer *space = value.get<NamespacePointer>()) {
+    for (const auto &item : (*space)->items)
+      if (item.first == node.text())
+        return item.second;
+    return Value();
+  }
+  return attribute(value, name(node));
+}
+
+Result<Value> Interpreter::evaluateItem(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  const Value object = LAPIDARY_TRY(evaluate(children[0]));
+  return item(object, LAPIDARY_TRY(evaluate(children[1])));
+}
+
+Result<Value> Interpreter::evaluateFilter(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  const Value input = LAPIDARY_TRY(evaluate(children[0]));
+  return applyFilter(*this, name(node), input,
+                     LAPIDARY_TRY(evaluateArguments(children.subspan(1))));
+}
+
+Result<Value> Interpreter::evaluateCondition(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  const Kind kind = node.kind();
+  Value value = LAPIDARY_TRY(evaluate(children[0]));
+  const bool isTrue = value.isTrue();
+  if (kind == Kind::Not)
+    return Value(!isTrue);
+  if (kind == Kind::Conditional) {
+    const uint32_t chosen = children[isTrue ? 1 : 2];
+    return chosen == absent ? Result<Value>(Value()) : evaluate(chosen);
+  }
+  if (isTrue == (kind == Kind::Or))
+    return value;
+  return evaluate(children[1]);
+}
+
+Result<Value> Interpreter::evaluateConcat(const Node &node) {
+  std::string made;
+  for (uint32_t child : table.children(node))
+    made += LAPIDARY_TRY(asText(LAPIDARY_TRY(evaluate(child))));
+  return makeText(std::move(made));
 }
 
 Result<std::vector<Value>>
@@ -274,16 +311,15 @@ Result<Value> Interpreter::evaluateSlice(const Node &node) {
   for (size_t i = 0; i < 3; ++i) {
     if (children[i + 1] == absent)
       continue;
-    const Value bound = LAPIDARY_TRY(evaluate(children[i + 1]));
-    int64_t storage = 0;
-    const int64_t *whole = bound.integer(storage);
-    if (!whole && !bound.is<None>())
-      return invalidArgument(
-          concat("expected an integer in a slice, found ", typeName(bound)));
-    if (whole)
-      bounds[i] =
-          std::clamp<int64_t>(*whole, -(int64_t(1) << 40), int64_t(1) << 40);
+    bounds[i] =
+        LAPIDARY_TRY(sliceBound(LAPIDARY_TRY(evaluate(children[i + 1]))));
   }
+  return slice(object, bounds);
+}
+
+Result<Value>
+Interpreter::slice(const Value &object,
+                   std::span<const std::optional<int64_t>, 3> bounds) {
   if (!object.list() && !object.text())
     return invalidArgument(concat(
         "expected a list or a string to slice, found ", typeName(object)));
@@ -339,14 +375,17 @@ Interpreter::evaluateArguments(std::span<const uint32_t> nodes) {
 Result<Value> Interpreter::evaluateCall(const Node &node) {
   const std::span<const uint32_t> children = table.children(node);
   const Node &callee = table.node(children[0]);
-  if (callee.kind() == Kind::Attribute) {
-    const Value object = LAPIDARY_TRY(evaluate(table.children(callee)[0]));
-    return callMethod(*this, object, name(callee),
-                      LAPIDARY_TRY(evaluateArguments(children.subspan(1))));
-  }
-  const Value called = LAPIDARY_TRY(evaluate(children[0]));
+  const bool isMethod = callee.kind() == Kind::Attribute;
+  const Value called = LAPIDARY_TRY(
+      evaluate(isMethod ? table.children(callee)[0] : children[0]));
   const Arguments arguments =
       LAPIDARY_TRY(evaluateArguments(children.subspan(1)));
+  return isMethod ? callMethod(*this, called, name(callee), arguments)
+                  : call(callee, called, arguments);
+}
+
+Result<Value> Interpreter::call(const Node &callee, const Value &called,
+                                const Arguments &arguments) {
   if (const Macro *macro = called.get<Macro>())
     return callMacro(macro->node, arguments);
   if (const Function *function = called.get<Function>())

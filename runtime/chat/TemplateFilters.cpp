@@ -19,6 +19,14 @@ Status wrong(std::string_view filter, const char *wanted, const Value &found) {
                                 ", found ", typeName(found)));
 }
 
+/// Those that the filter takes by name; an error where there are others.
+Status check(const Arguments &arguments, size_t most, std::string_view filter) {
+  for (const auto &[name, value] : arguments.named)
+    if (!takesArgument(filter, name))
+      return unsupported(concat("the argument '", name, "' is not supported"));
+  return arguments.checkCount(most);
+}
+
 Result<bool> flag(const Arguments &arguments, size_t place,
                   std::string_view name) {
   const Value *value = arguments.get(place, name);
@@ -27,7 +35,7 @@ Result<bool> flag(const Arguments &arguments, size_t place,
 
 Result<Value> sortDict(Interpreter &interpreter, const Value &input,
                        const Arguments &arguments) {
-  LAPIDARY_TRY(arguments.check(3, {"case_sensitive", "by", "reverse"}));
+  LAPIDARY_TRY(check(arguments, 3, "dictsort"));
   const DictValue *dict = input.dict();
   if (!dict)
     return wrong("dictsort", "a mapping", input);
@@ -117,7 +125,7 @@ private:
 
 Result<Value> toJson(Interpreter &interpreter, const Value &input,
                      const Arguments &arguments) {
-  LAPIDARY_TRY(arguments.check(0, {"indent", "ensure_ascii"}));
+  LAPIDARY_TRY(check(arguments, 0, "tojson"));
   int64_t storage = 0, indent = -1;
   if (const Value *given = arguments.get(0, "indent");
       given && !given->is<None>()) {
@@ -136,7 +144,7 @@ Result<Value> toJson(Interpreter &interpreter, const Value &input,
 
 Result<Value> toNumber(std::string_view name, const Value &input,
                        const Arguments &arguments) {
-  LAPIDARY_TRY(arguments.check(1, {"default"}));
+  LAPIDARY_TRY(check(arguments, 1, name));
   const bool isFloat = name == "float";
   const Value *given = arguments.get(0, "default");
   const Value otherwise = given     ? *given
@@ -170,7 +178,7 @@ Result<Value> toNumber(std::string_view name, const Value &input,
 
 Result<Value> joinItems(Interpreter &interpreter, const Value &input,
                         const Arguments &arguments) {
-  LAPIDARY_TRY(arguments.check(1, {"d"}));
+  LAPIDARY_TRY(check(arguments, 1, "join"));
   const Value *given = arguments.get(0, "d");
   const std::string between =
       given ? LAPIDARY_TRY(interpreter.asText(*given)) : std::string();
@@ -209,7 +217,7 @@ Result<Value> mapItems(Interpreter &interpreter, const Value &input,
   LAPIDARY_TRY(interpreter.charge(items->items.size() * 64));
   std::vector<Value> mapped;
   if (const Value *path = arguments.get(SIZE_MAX, "attribute")) {
-    LAPIDARY_TRY(arguments.check(0, {"attribute", "default"}));
+    LAPIDARY_TRY(check(arguments, 0, "map"));
     const Value *otherwise = arguments.get(SIZE_MAX, "default");
     for (const Value &item : items->items) {
       Value value = LAPIDARY_TRY(attributeOf(interpreter, item, *path));
@@ -296,7 +304,7 @@ Result<Value> changeText(Interpreter &interpreter, std::string_view name,
                          const Value &input, const Arguments &arguments) {
   const std::string text = LAPIDARY_TRY(interpreter.asText(input));
   if (name == "trim") {
-    LAPIDARY_TRY(arguments.check(1, {"chars"}));
+    LAPIDARY_TRY(check(arguments, 1, name));
     const Value *given = arguments.get(0, "chars");
     std::optional<std::string> set;
     if (given && !given->is<None>())
@@ -304,7 +312,7 @@ Result<Value> changeText(Interpreter &interpreter, std::string_view name,
     return interpreter.makeText(std::string(trimText(text, Sides::Both, set)));
   }
   if (name == "replace") {
-    LAPIDARY_TRY(arguments.check(3, {"old", "new", "count"}));
+    LAPIDARY_TRY(check(arguments, 3, name));
     const Value *from = arguments.get(0, "old"), *to = arguments.get(1, "new"),
                 *most = arguments.get(2, "count");
     if (!from || !to)
@@ -332,7 +340,7 @@ Result<Value> applyFilter(Interpreter &interpreter, std::string_view name,
   if (name == "dictsort")
     return sortDict(interpreter, input, arguments);
   if (name == "default" || name == "d") {
-    LAPIDARY_TRY(arguments.check(2, {"default_value", "boolean"}));
+    LAPIDARY_TRY(check(arguments, 2, name));
     const Value *otherwise = arguments.get(0, "default_value");
     const bool isDefault =
         input.is<Undefined>() ||

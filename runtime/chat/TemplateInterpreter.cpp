@@ -19,18 +19,6 @@ constexpr size_t mostSteps = size_t(1) << 25;
 /// Bytes that a step pays for.
 constexpr size_t stepBytes = 16;
 constexpr size_t largestOutput = size_t(1) << 28;
-/// Restores what it was given at the end of a block.
-template <typename T> class Restore {
-public:
-  Restore(T &variable, T value)
-      : variable(variable), before(std::exchange(variable, value)) {}
-  ~Restore() { variable = before; }
-
-private:
-  T &variable;
-  T before;
-};
-
 } // namespace
 
 const Value *Arguments::get(size_t place, std::string_view name) const {
@@ -42,11 +30,16 @@ const Value *Arguments::get(size_t place, std::string_view name) const {
   return nullptr;
 }
 
+Status Arguments::checkCount(size_t most) const {
+  return values.size() <= most
+             ? Status()
+             : invalidArgument(concat("expected at most ", most,
+                                      " arguments, found ", values.size()));
+}
+
 Status Arguments::check(size_t most,
                         std::initializer_list<std::string_view> names) const {
-  if (values.size() > most)
-    return invalidArgument(
-        concat("expected at most ", most, " arguments, found ", values.size()));
+  LAPIDARY_TRY(checkCount(most));
   for (const auto &item : named)
     if (std::find(names.begin(), names.end(), item.first) == names.end())
       return unsupported(
@@ -54,11 +47,17 @@ Status Arguments::check(size_t most,
   return {};
 }
 
-Status Interpreter::step() {
-  if (++steps > mostSteps)
-    return unsupported("it takes too many steps");
-  return {};
+bool Interpreter::mayStep() {
+  return ++steps <= mostSteps && depth <= deepestCall;
 }
+
+Status Interpreter::tooMuch() const {
+  return unsupported(depth > deepestCall
+                         ? "macros that call each other too deeply"
+                         : "it takes too many steps");
+}
+
+Status Interpreter::step() { return mayStep() ? Status() : tooMuch(); }
 
 Status Interpreter::charge(size_t bytes) {
   steps += bytes / stepBytes;
@@ -104,55 +103,29 @@ Result<std::string> Interpreter::run() {
 Result<Interpreter::Flow> Interpreter::execute(uint32_t index) {
   const Node &node = table.node(index);
   const Restore deeper(depth, depth + 1);
-  if (depth > deepestCall)
-    return at(node, unsupported("macros that call each other too deeply"));
-  if (const Status status = step(); !status.ok())
-    return at(node, status);
+  if (!mayStep())
+    return at(node, tooMuch());
   Result<Flow> flow = executeNode(node, index);
   if (!flow.ok())
-    return at(node, flow.status());
+    flow = at(node, flow.status());
   return flow;
 }
 
 Result<Interpreter::Flow> Interpreter::executeNode(const Node &node,
                                                    uint32_t index) {
-  const std::span<const uint32_t> children = table.children(node);
   switch (node.kind()) {
   case Kind::Block:
-    for (uint32_t child : children) {
-      const Flow flow = LAPIDARY_TRY(execute(child));
-      if (flow != Flow::Normal)
-        return flow;
-    }
-    return Flow::Normal;
+    return executeBlock(node);
   case Kind::Text:
-  case Kind::Output: {
-    if (node.kind() == Kind::Text) {
-      LAPIDARY_TRY(charge(name(node).size()));
-      output->append(name(node));
-    } else {
-      output->append(LAPIDARY_TRY(asText(LAPIDARY_TRY(evaluate(children[0])))));
-    }
-    if (output->size() > largestOutput)
-      return unsupported(
-          concat("it prints more than ", largestOutput, " bytes"));
-    return Flow::Normal;
-  }
+  case Kind::Output:
+    return executeOutput(node);
   case Kind::If:
-    if (LAPIDARY_TRY(evaluate(children[0])).isTrue())
-      return execute(children[1]);
-    return children[2] == absent ? Result<Flow>(Flow::Normal)
-                                 : execute(children[2]);
+    return executeIf(node);
   case Kind::For:
     return executeFor(node);
   case Kind::Set:
-    LAPIDARY_TRY(assign(children[0], LAPIDARY_TRY(evaluate(children[1]))));
-    return Flow::Normal;
-  case Kind::SetBlock: {
-    std::string body = LAPIDARY_TRY(capture(children[1]));
-    LAPIDARY_TRY(assign(children[0], LAPIDARY_TRY(makeText(std::move(body)))));
-    return Flow::Normal;
-  }
+  case Kind::SetBlock:
+    return executeSet(node);
   case Kind::Macro:
     set(node.text(), Macro{index});
     return Flow::Normal;
@@ -165,35 +138,78 @@ Result<Interpreter::Flow> Interpreter::executeNode(const Node &node,
   }
 }
 
-Result<std::string> Interpreter::capture(uint32_t body) {
+Result<Interpreter::Flow> Interpreter::executeBlock(const Node &node) {
+  for (uint32_t child : table.children(node)) {
+    Result<Flow> flow = execute(child);
+    if (!flow.ok() || *flow != Flow::Normal)
+      return flow;
+  }
+  return Flow::Normal;
+}
+
+Result<Interpreter::Flow> Interpreter::executeOutput(const Node &node) {
+  if (node.kind() == Kind::Text) {
+    LAPIDARY_TRY(charge(name(node).size()));
+    output->append(name(node));
+  } else {
+    const Value value = LAPIDARY_TRY(evaluate(table.children(node)[0]));
+    output->append(LAPIDARY_TRY(asText(value)));
+  }
+  if (output->size() > largestOutput)
+    return unsupported(concat("it prints more than ", largestOutput, " bytes"));
+  return Flow::Normal;
+}
+
+Result<Interpreter::Flow> Interpreter::executeIf(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  const bool isTrue = LAPIDARY_TRY(evaluate(children[0])).isTrue();
+  const uint32_t chosen = children[isTrue ? 1 : 2];
+  return chosen == absent ? Result<Flow>(Flow::Normal) : execute(chosen);
+}
+
+Result<Interpreter::Flow> Interpreter::executeSet(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  const Value value =
+      LAPIDARY_TRY(node.kind() == Kind::Set ? evaluate(children[1])
+                                            : captureText(children[1]));
+  LAPIDARY_TRY(assign(children[0], value));
+  return Flow::Normal;
+}
+
+Result<Value> Interpreter::captureText(uint32_t body) {
   std::string made;
   const Restore redirected(output, &made);
   LAPIDARY_TRY(execute(body));
-  return made;
+  return makeText(std::move(made));
 }
 
 Result<Interpreter::Flow> Interpreter::executeFor(const Node &node) {
   const std::span<const uint32_t> children = table.children(node);
-  ListPointer items =
-      LAPIDARY_TRY(iterate(LAPIDARY_TRY(evaluate(children[1]))));
-  std::vector<Value> chosen;
-  if (children[2] != absent) {
-    for (const Value &item : items->items) {
-      Scope inner{scope};
-      const Restore entered(scope, &inner);
-      LAPIDARY_TRY(assign(children[0], item));
-      if (LAPIDARY_TRY(evaluate(children[2])).isTrue())
-        chosen.push_back(item);
-    }
-  }
-  const std::vector<Value> &all = children[2] != absent ? chosen : items->items;
-  if (!all.empty())
-    return executeItems(node, all);
+  const ListPointer items = LAPIDARY_TRY(loopItems(node));
+  if (!items->items.empty())
+    return executeItems(node, items->items);
   if (children[4] == absent)
     return Flow::Normal;
   Scope inner{scope};
   const Restore entered(scope, &inner);
   return execute(children[4]);
+}
+
+Result<ListPointer> Interpreter::loopItems(const Node &node) {
+  const std::span<const uint32_t> children = table.children(node);
+  ListPointer items =
+      LAPIDARY_TRY(iterate(LAPIDARY_TRY(evaluate(children[1]))));
+  if (children[2] == absent)
+    return items;
+  ListValue chosen;
+  for (const Value &item : items->items) {
+    Scope inner{scope};
+    const Restore entered(scope, &inner);
+    LAPIDARY_TRY(assign(children[0], item));
+    if (LAPIDARY_TRY(evaluate(children[2])).isTrue())
+      chosen.items.push_back(item);
+  }
+  return std::make_shared<const ListValue>(std::move(chosen));
 }
 
 Result<Interpreter::Flow>
@@ -259,7 +275,26 @@ Result<Value> Interpreter::callMacro(uint32_t index,
                                      const Arguments &arguments) {
   const Node &node = table.node(index);
   const std::span<const uint32_t> children = table.children(node);
-  const std::span<const uint32_t> parameters = children.subspan(1);
+  LAPIDARY_TRY(checkArguments(node, arguments));
+  const Restore deeper(depth, depth + 1);
+  // A macro sees the template's variables, not its caller's.
+  Scope inner{&globals};
+  const Restore entered(scope, &inner);
+  for (size_t i = 1; i < children.size(); ++i) {
+    const Node &parameter = table.node(children[i]);
+    const uint32_t otherwise = table.children(parameter)[0];
+    const Value *given = arguments.get(i - 1, name(parameter));
+    if (given || otherwise == absent)
+      set(parameter.text(), given ? *given : Value());
+    else
+      set(parameter.text(), LAPIDARY_TRY(evaluate(otherwise)));
+  }
+  return captureText(children[0]);
+}
+
+Status Interpreter::checkArguments(const Node &node,
+                                   const Arguments &arguments) {
+  const std::span<const uint32_t> parameters = table.children(node).subspan(1);
   if (arguments.values.size() > parameters.size())
     return invalidArgument(concat("macro '", name(node), "' takes ",
                                   parameters.size(), " arguments, found ",
@@ -270,20 +305,7 @@ Result<Value> Interpreter::callMacro(uint32_t index,
         }))
       return invalidArgument(concat(
           "macro '", name(node), "' has no parameter '", argument.first, "'"));
-  // A macro sees the template's variables, not its caller's.
-  Scope inner{&globals};
-  const Restore entered(scope, &inner);
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    const Node &parameter = table.node(parameters[i]);
-    const uint32_t otherwise = table.children(parameter)[0];
-    const Value *value = arguments.get(i, name(parameter));
-    set(parameter.text(), value ? *value
-                          : otherwise == absent
-                              ? Value()
-                              : LAPIDARY_TRY(evaluate(otherwise)));
-  }
-  std::string body = LAPIDARY_TRY(capture(children[0]));
-  return makeText(std::move(body));
+  return {};
 }
 
 } // namespace lapidary::chat

@@ -14,7 +14,7 @@ namespace lapidary::chat {
 constexpr unsigned deepestTree = 300;
 /// Nodes in each other while a template runs, macros' calls included: far from
 /// the end of a thread's stack.
-constexpr int deepestCall = 2500;
+constexpr int deepestCall = 1000;
 
 constexpr std::string_view filterNames[] = {
     "abs",        "count",      "d",       "default", "dictsort",

@@ -77,9 +77,7 @@ void appendHex(std::string &text, uint32_t value, int digits) {
 } // namespace
 
 std::string plainText(std::string_view text) {
-  std::string plain(text);
-  std::erase(plain, mark);
-  return plain;
+  return Tokenizer::unprotected(text);
 }
 
 int compareText(std::string_view a, std::string_view b) {

@@ -64,12 +64,6 @@ CharSet CharSet::intersect(const CharSet &other) const {
   return CharSet(std::move(common));
 }
 
-CharSet CharSet::unite(const CharSet &other) const {
-  std::vector<CharRange> both = parts;
-  both.insert(both.end(), other.parts.begin(), other.parts.end());
-  return CharSet(std::move(both));
-}
-
 bool CharSet::contains(uint32_t character) const {
   auto next = std::upper_bound(parts.begin(), parts.end(), character,
                                [](uint32_t value, const CharRange &range) {

@@ -29,7 +29,6 @@ public:
 
   CharSet complement() const;
   CharSet intersect(const CharSet &other) const;
-  CharSet unite(const CharSet &other) const;
 
   bool empty() const { return parts.empty(); }
   bool contains(uint32_t character) const;

@@ -100,7 +100,6 @@ public:
   Rule newRule(std::string name);
   void define(Rule rule, State start, State end);
   bool isDefined(Rule rule) const { return rules[rule].defined; }
-  const std::string &name(Rule rule) const { return rules[rule].name; }
 
   bool full() const { return overflow; }
   Result<std::shared_ptr<const Grammar>> finish(Rule root);

@@ -42,17 +42,10 @@ Result<TokenTable> TokenTable::create(const Tokenizer &tokenizer) {
     std::string_view piece = tokenizer.piece(token);
     size_t before = table.text.size();
     if (!tokenizer.isSpecial(token) && piece.size() <= longestToken) {
-      if (std::optional<uint8_t> byte = tokenizer::byteOf(piece)) {
+      if (std::optional<uint8_t> byte = tokenizer::byteOf(piece))
         table.text += static_cast<char>(*byte);
-      } else {
-        for (size_t at; (at = piece.find(tokenizer::spaceContent)) !=
-                        std::string_view::npos;) {
-          table.text += piece.substr(0, at);
-          table.text += ' ';
-          piece.remove_prefix(at + tokenizer::spaceContent.size());
-        }
-        table.text += piece;
-      }
+      else
+        tokenizer::appendWithSpaces(table.text, piece);
     }
     if (table.text.size() > UINT32_MAX)
       return unsupported("the vocabulary has more than 4 GB of text");

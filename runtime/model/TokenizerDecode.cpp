@@ -7,21 +7,6 @@
 
 namespace lapidary {
 
-namespace {
-
-void appendWithSpaces(std::string &text, std::string_view piece) {
-  while (!piece.empty()) {
-    size_t at = piece.find(tokenizer::spaceContent);
-    text += piece.substr(0, at);
-    if (at == std::string_view::npos)
-      return;
-    text += ' ';
-    piece.remove_prefix(at + tokenizer::spaceContent.size());
-  }
-}
-
-} // namespace
-
 std::string_view Tokenizer::piece(int32_t id) const {
   if (id < 0 || static_cast<uint32_t>(id) >= size)
     return {};
@@ -57,7 +42,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids,
       continue;
     }
     flush();
-    appendWithSpaces(text, content);
+    tokenizer::appendWithSpaces(text, content);
   }
   flush();
   return text;
@@ -70,7 +55,7 @@ std::string StreamDecoder::push(int32_t id) {
   std::optional<uint8_t> byte = tokenizer::byteOf(content);
   if (!byte) {
     std::string text = finish();
-    appendWithSpaces(text, content);
+    tokenizer::appendWithSpaces(text, content);
     return text;
   }
   pending += static_cast<char>(*byte);

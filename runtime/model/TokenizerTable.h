@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include <xxhash.h>
@@ -60,6 +61,16 @@ inline std::optional<uint8_t> byteOf(std::string_view content) {
   if (high < 0 || low < 0)
     return std::nullopt;
   return static_cast<uint8_t>(high << 4 | low);
+}
+
+/// Appends a token's content as text: with spaces.
+inline void appendWithSpaces(std::string &text, std::string_view content) {
+  for (size_t at;
+       (at = content.find(spaceContent)) != std::string_view::npos;) {
+    text.append(content.substr(0, at)).append(1, ' ');
+    content.remove_prefix(at + spaceContent.size());
+  }
+  text += content;
 }
 
 } // namespace lapidary::tokenizer

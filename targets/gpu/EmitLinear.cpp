@@ -38,11 +38,10 @@ LogicalResult LinearEmitter::bind() {
     bool complete = !form->integers && valuesAt != none;
     if (form->integers) {
       reader->useIntegers();
-      complete =
-          layout && layout->codesAt != none &&
-          (!form->excess ||
-           layout->findCodeSums(form->run, form->excess) != none) &&
-          (!form->sumPeriod || layout->findSums(form->run) != none);
+      complete = layout && layout->codesAt != none &&
+                 (!form->excess ||
+                  layout->findCodeSums(form->run, form->excess) != none) &&
+                 (!form->sumPeriod || layout->findSums(form->run) != none);
     }
     if (!complete)
       return op.emitOpError("lacks what it reads of its input: expected one "
@@ -184,8 +183,8 @@ void LinearEmitter::emitSingle(ArrayRef<Stream> streams, Buffer out,
   Value part = e.div(e.getThread(), tileRows);
   SmallVector<SchemeReader::Row> ownRows;
   for (const Stream &stream : streams)
-    ownRows.push_back({stream.matrix->words,
-                       getTileAt(*stream.matrix, stream.tile), row});
+    ownRows.push_back(
+        {stream.matrix->words, getTileAt(*stream.matrix, stream.tile), row});
   SmallVector<Value> sums = streams[0].matrix->form.integers
                                 ? sumIntegers(streams, ownRows, part)
                                 : sumFloats(streams, ownRows, part);
@@ -201,9 +200,9 @@ void LinearEmitter::emitSingle(ArrayRef<Stream> streams, Buffer out,
     for (size_t i = 0; i < streams.size(); ++i) {
       Value sum;
       for (int64_t part = 0; part < parts; ++part) {
-        Value own = e.load(partial,
-                           e.add(row, int64_t(i) * KernelEmitter::threads +
-                                          part * tileRows));
+        Value own =
+            e.load(partial, e.add(row, int64_t(i) * KernelEmitter::threads +
+                                           part * tileRows));
         sum = sum ? e.addF(sum, own) : own;
       }
       sums.push_back(sum);
@@ -216,8 +215,8 @@ FailureOr<DispatchInfo> LinearEmitter::emit() {
   if (failed(bind()))
     return failure();
   if (single)
-    partial = e.makeShared(KernelEmitter::threads * (gated ? 2 : 1),
-                           e.getF32Type());
+    partial =
+        e.makeShared(KernelEmitter::threads * (gated ? 2 : 1), e.getF32Type());
   else
     makeBlockMemory();
   // Row tiles of a matrix that a workgroup has.
@@ -259,9 +258,8 @@ FailureOr<DispatchInfo> LinearEmitter::emit() {
       if (matrices.size() == 1) {
         emitMatrix();
       } else {
-        Value inside =
-            e.both(e.lessThan(e.index(before - 1), e.getTile()),
-                   e.lessThan(e.getTile(), e.index(before + count)));
+        Value inside = e.both(e.lessThan(e.index(before - 1), e.getTile()),
+                              e.lessThan(e.getTile(), e.index(before + count)));
         e.when(inside, emitMatrix);
       }
       before += count;

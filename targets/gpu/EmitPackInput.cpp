@@ -87,9 +87,9 @@ Value InputPacker::getValue(Value column) {
 }
 
 Value InputPacker::where(Value column, function_ref<Value()> value) {
-  auto branch = scf::IfOp::create(e, e.getF32Type(),
-                                  e.lessThan(column, e.index(columns)),
-                                  /*withElseRegion=*/true);
+  auto branch =
+      scf::IfOp::create(e, e.getF32Type(), e.lessThan(column, e.index(columns)),
+                        /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(e);
   e.setInsertionPointToStart(branch.thenBlock());
   scf::YieldOp::create(e, value());
@@ -155,8 +155,8 @@ Value InputPacker::getScale(Value column) {
 void InputPacker::storeRow() {
   if (packing.getValues())
     e.forThread(columns, [&](Value column) {
-      Value value = bytes ? e.mulF(getCode(column), getScale(column))
-                          : getValue(column);
+      Value value =
+          bytes ? e.mulF(getCode(column), getScale(column)) : getValue(column);
       storeAt(e.asWord(value), layout.valuesAt, column);
     });
   if (packing.getHalves())
@@ -197,10 +197,8 @@ void InputPacker::storeSums() {
         Value end = e.min(e.add(first, run), e.index(columns));
         store(number, e.loop(first, end, 1, e.number(0), add)[0]);
       });
-    Value sum =
-        e.sumAll(e.forThread(e.index(columns), e.number(0), add)[0]);
-    e.when(e.equal(e.getThread(), e.index(0)),
-           [&] { store(e.index(0), sum); });
+    Value sum = e.sumAll(e.forThread(e.index(columns), e.number(0), add)[0]);
+    e.when(e.equal(e.getThread(), e.index(0)), [&] { store(e.index(0), sum); });
   };
   for (const PackedInputLayout::Sums &sums : layout.sums)
     sumRuns(

@@ -38,10 +38,9 @@ FailureOr<DispatchInfo> simt::emitEmbed(KernelEmitter &e, EmbedOp op) {
     Value inside = e.both(e.lessThan(e.add(e.getWindowBegin(), -1), tile),
                           e.lessThan(tile, e.getWindowEnd()));
     e.when(inside, [&] {
-      Value tileAt = e.mul(e.sub(tile, e.getWindowBegin()),
-                           layout.tileBytes / quad);
-      SchemeReader::Row row{table, tileAt,
-                            e.rem(id, RowTileLayout::tileRows)};
+      Value tileAt =
+          e.mul(e.sub(tile, e.getWindowBegin()), layout.tileBytes / quad);
+      SchemeReader::Row row{table, tileAt, e.rem(id, RowTileLayout::tileRows)};
       e.forThread(llvm::divideCeil(width, quad), [&](Value four) {
         Value column = e.mul(four, quad);
         SmallVector<Value> weights = reader->getWeights(
@@ -51,9 +50,9 @@ FailureOr<DispatchInfo> simt::emitEmbed(KernelEmitter &e, EmbedOp op) {
             e.store(e.mulF(weights[i], scale), out,
                     e.add(outAt, e.add(column, i)));
           };
-          width % quad ? e.when(e.lessThan(e.add(column, i), e.index(width)),
-                                write)
-                       : write();
+          width % quad
+              ? e.when(e.lessThan(e.add(column, i), e.index(width)), write)
+              : write();
         }
       });
     });

@@ -446,8 +446,7 @@ Value KernelEmitter::reduce(Value number,
   store(number, partial, thread);
   barrier();
   when(lessThan(thread, index(groups)), [&] {
-    store(sum(thread, groups, threads / groups), partial,
-          add(thread, threads));
+    store(sum(thread, groups, threads / groups), partial, add(thread, threads));
   });
   barrier();
   // Nobody writes these before all have read them: the next one has a barrier

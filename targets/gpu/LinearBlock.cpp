@@ -72,8 +72,8 @@ SmallVector<Value> LinearEmitter::addIntegers(ArrayRef<Stream> streams,
         whenExists(stream, {}, [&, i = int64_t(i), &stream = stream] {
           Value bytes = stream.matrix->reader.getBytes(
               own(stream), e.mul(at, quad), quad, quad)[0];
-          Value to = e.add(e.add(e.mul(part, tileRows), lane),
-                           i * tileRows * words);
+          Value to =
+              e.add(e.add(e.mul(part, tileRows), lane), i * tileRows * words);
           e.storeWord(bytes, weights, to);
         });
     };
@@ -84,11 +84,11 @@ SmallVector<Value> LinearEmitter::addIntegers(ArrayRef<Stream> streams,
   // Of the tokens' inputs every 128th.
   auto loadInputs = [&](Value firstQuad) {
     e.forThread(blockTokens * words, [&](Value at) {
-      Value token = e.div(at, words), column = e.add(firstQuad, e.rem(at, words));
+      Value token = e.div(at, words),
+            column = e.add(firstQuad, e.rem(at, words));
       Value row = getTokenRow(e.add(firstToken, token));
-      Value bytes =
-          loadInput(row, e.add(e.min(column, e.index(lastQuad)),
-                               layout->codesAt));
+      Value bytes = loadInput(
+          row, e.add(e.min(column, e.index(lastQuad)), layout->codesAt));
       if (!whole)
         bytes = e.select(e.lessThan(column, e.index(lastQuad + 1)), bytes,
                          e.word(0));
@@ -98,23 +98,21 @@ SmallVector<Value> LinearEmitter::addIntegers(ArrayRef<Stream> streams,
   auto loadRun = [&](Value number) {
     Value first = e.mul(number, run);
     for (auto [i, stream] : llvm::enumerate(streams))
-      whenExists(stream, e.equal(part, e.index(i)),
-                 [&, i = int64_t(i), &stream = stream] {
-                   auto group =
-                       stream.matrix->reader.getGroup(own(stream), first);
-                   Value to = e.add(lane, i * tileRows);
-                   e.store(group.slope ? group.slope : e.number(1), slopes, to);
-                   if (form.sumPeriod)
-                     e.store(group.offset ? group.offset : e.number(0), offsets,
-                             to);
-                 });
+      whenExists(
+          stream, e.equal(part, e.index(i)),
+          [&, i = int64_t(i), &stream = stream] {
+            auto group = stream.matrix->reader.getGroup(own(stream), first);
+            Value to = e.add(lane, i * tileRows);
+            e.store(group.slope ? group.slope : e.number(1), slopes, to);
+            if (form.sumPeriod)
+              e.store(group.offset ? group.offset : e.number(0), offsets, to);
+          });
     // Other invocations than those that have the last rows' fields.
     Value token = e.add(thread, -(KernelEmitter::threads - blockTokens));
     e.when(e.lessThan(e.index(-1), token), [&] {
       Value row = getTokenRow(e.add(firstToken, token));
-      Value scaleAt = layout->scaleColumns
-                          ? e.div(first, layout->scaleColumns)
-                          : e.index(0);
+      Value scaleAt = layout->scaleColumns ? e.div(first, layout->scaleColumns)
+                                           : e.index(0);
       e.storeWord(loadInput(row, e.add(scaleAt, layout->scalesAt)), scales,
                   token);
       if (form.sumPeriod)
@@ -214,10 +212,10 @@ SmallVector<Value> LinearEmitter::addFloats(ArrayRef<Stream> streams,
         SmallVector<Value> values =
             reader.getWeights(row, group, column, quad, quad);
         Value number = e.select(isSecond, e.index(i + half), e.index(i));
-        Value to = e.add(e.mul(e.add(e.mul(number, floatColumns),
-                                     e.mul(ownQuad, quad)),
-                               tileRows),
-                         lane);
+        Value to = e.add(
+            e.mul(e.add(e.mul(number, floatColumns), e.mul(ownQuad, quad)),
+                  tileRows),
+            lane);
         for (int64_t j = 0; j < quad; ++j)
           e.storeWord(e.asWord(values[j]), weights, e.add(to, j * tileRows));
       };
@@ -234,8 +232,8 @@ SmallVector<Value> LinearEmitter::addFloats(ArrayRef<Stream> streams,
       if (whole) {
         x = loadInput(row, e.add(column, valuesAt));
       } else {
-        x = loadInput(row, e.add(e.min(column, e.index(columns - 1)),
-                                 valuesAt));
+        x = loadInput(row,
+                      e.add(e.min(column, e.index(columns - 1)), valuesAt));
         x = e.select(e.lessThan(column, e.index(columns)), x, e.word(0));
       }
       e.storeWord(x, inputs, at);
@@ -249,28 +247,26 @@ SmallVector<Value> LinearEmitter::addFloats(ArrayRef<Stream> streams,
         loadWeights(first);
         loadInputs(first);
         e.barrier();
-        SmallVector<Value> result =
-            e.loop(e.index(0), e.index(floatColumns), 1, carried,
-                   [&](Value column, ValueRange carried) {
-                     SmallVector<Value> next(carried), x;
-                     for (int64_t token = 0; token < ownTokens; ++token)
-                       x.push_back(e.asFloat(e.loadWord(
-                           inputs,
-                           e.add(e.mul(e.add(ownToken, token), floatColumns),
-                                 column))));
-                     for (int64_t s = 0; s < streamCount; ++s) {
-                       Value own = e.asFloat(e.loadWord(
-                           weights,
-                           e.add(e.mul(e.add(column, s * floatColumns),
-                                       tileRows),
-                                 lane)));
-                       for (int64_t token = 0; token < ownTokens; ++token) {
-                         Value &sum = next[s * ownTokens + token];
-                         sum = e.fma(own, x[token], sum);
-                       }
-                     }
-                     return next;
-                   });
+        SmallVector<Value> result = e.loop(
+            e.index(0), e.index(floatColumns), 1, carried,
+            [&](Value column, ValueRange carried) {
+              SmallVector<Value> next(carried), x;
+              for (int64_t token = 0; token < ownTokens; ++token)
+                x.push_back(e.asFloat(e.loadWord(
+                    inputs, e.add(e.mul(e.add(ownToken, token), floatColumns),
+                                  column))));
+              for (int64_t s = 0; s < streamCount; ++s) {
+                Value own = e.asFloat(e.loadWord(
+                    weights,
+                    e.add(e.mul(e.add(column, s * floatColumns), tileRows),
+                          lane)));
+                for (int64_t token = 0; token < ownTokens; ++token) {
+                  Value &sum = next[s * ownTokens + token];
+                  sum = e.fma(own, x[token], sum);
+                }
+              }
+              return next;
+            });
         e.barrier();
         return result;
       });

@@ -32,8 +32,8 @@ private:
   static constexpr int64_t blockTiles = 8, blockTokens = 32;
   static constexpr int64_t byteColumns = 32, floatColumns = 16;
   /// Of each of its invocations.
-  static constexpr int64_t ownTokens = blockTokens * tileRows /
-                                       KernelEmitter::threads;
+  static constexpr int64_t ownTokens =
+      blockTokens * tileRows / KernelEmitter::threads;
 
   /// A weight matrix of the op and how it is multiplied.
   struct Matrix {

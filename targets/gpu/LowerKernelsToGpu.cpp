@@ -108,10 +108,9 @@ struct LowerKernelsToGpuPass
       function->setAttr("lap.token_tile",
                         emitter.getI64IntegerAttr(info->tokenTile));
     if (!info->windowBytes.empty())
-      function->setAttr(
-          "lap.window_bytes",
-          emitter.getDenseI64ArrayAttr(
-              llvm::to_vector_of<int64_t>(info->windowBytes)));
+      function->setAttr("lap.window_bytes",
+                        emitter.getDenseI64ArrayAttr(
+                            llvm::to_vector_of<int64_t>(info->windowBytes)));
     if (info->windowsRepeat)
       function->setAttr("lap.windows_repeat", emitter.getUnitAttr());
     return success();

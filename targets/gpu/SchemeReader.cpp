@@ -106,8 +106,8 @@ Value SchemeReader::loadField(const Row &row, const FieldLayout &field,
   Value place = e->add(e->mul(number, tileRows), row.row);
   for (const FieldPlane &plane : field.planes) {
     int64_t perWord = wordBits / plane.bits;
-    Value at = e->add(e->add(row.tileAt, e->div(place, perWord)),
-                      plane.offset / quad);
+    Value at =
+        e->add(e->add(row.tileAt, e->div(place, perWord)), plane.offset / quad);
     Value bits = e->loadWord(row.words, at);
     if (perWord > 1) {
       Value shift = e->toWord(e->mul(e->rem(place, perWord), plane.bits));
@@ -127,8 +127,8 @@ SchemeReader::Group SchemeReader::getGroup(const Row &row, Value column) {
     if (field.field.isCode())
       continue;
     int64_t period = field.field.columns;
-    Value at = period == SchemeField::perRow ? e->index(0)
-                                             : e->div(column, period);
+    Value at =
+        period == SchemeField::perRow ? e->index(0) : e->div(column, period);
     group.outer.map(scheme.getDecode().getArgument(number),
                     loadField(row, field, at));
   }
@@ -170,8 +170,7 @@ SmallVector<Value> SchemeReader::loadQuads(const Row &row, Value column,
       } else {
         Value first = e->add(column, offset);
         Value place = e->div(e->rem(first, perWord), quad);
-        bits = e->shiftRight(load(first),
-                             e->toWord(e->mul(place, plane.bits)));
+        bits = e->shiftRight(load(first), e->toWord(e->mul(place, plane.bits)));
       }
       if (perWord > quad)
         bits = e->andWord(bits, 0x01010101U * ((1U << plane.bits) - 1));
@@ -204,8 +203,9 @@ Value SchemeReader::toBytes(Value bytes) {
     }
     Value result;
     for (int64_t byte = 0; byte < quad; ++byte) {
-      Value index = e->andWord(e->shiftRight(bytes, 8 * byte),
-                               static_cast<uint32_t>(levels->levels.size() - 1));
+      Value index =
+          e->andWord(e->shiftRight(bytes, 8 * byte),
+                     static_cast<uint32_t>(levels->levels.size() - 1));
       Value entries = e->word(table.back());
       for (int64_t i = static_cast<int64_t>(table.size()) - 2; i >= 0; --i) {
         Value before = arith::CmpIOp::create(
@@ -222,8 +222,8 @@ Value SchemeReader::toBytes(Value bytes) {
   }
   // Two's complement to an excess of half the range.
   if (code.kind == FieldKind::Signed)
-    bytes = arith::XOrIOp::create(
-        *e, bytes, e->word(0x01010101U << (code.bits - 1)));
+    bytes = arith::XOrIOp::create(*e, bytes,
+                                  e->word(0x01010101U << (code.bits - 1)));
   return bytes;
 }
 
@@ -315,8 +315,7 @@ Value SchemeReader::widen(const SchemeField &field, Value bits) {
     constexpr uint32_t smallest = 0x00400000, nanCode = 255;
     Value value = e->shiftLeft(bits, 23);
     value = e->select(equals(bits, 0), e->word(smallest), value);
-    return e->asFloat(
-        e->select(equals(bits, nanCode), e->word(nan), value));
+    return e->asFloat(e->select(equals(bits, nanCode), e->word(nan), value));
   }
   case FieldKind::F4E2M1:
     return widenSmall(bits, 2, 1);

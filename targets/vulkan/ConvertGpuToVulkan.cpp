@@ -67,8 +67,8 @@ static void movePushConstants(gpu::GPUFuncOp function) {
   auto builder = OpBuilder::atBlockBegin(&body);
   BitVector erased(function.getNumArguments());
   for (auto [offset, argument] : llvm::enumerate(numbers)) {
-    Value value = spirv::getPushConstantValue(
-        function, numbers.size(), offset, builder.getI32Type(), builder);
+    Value value = spirv::getPushConstantValue(function, numbers.size(), offset,
+                                              builder.getI32Type(), builder);
     function.getArgument(argument).replaceAllUsesWith(value);
     erased.set(argument);
   }

@@ -1,7 +1,7 @@
 // Fuzzes the parser of answers: each byte is one of its special tokens or a
 // piece of text.
 #include "runtime/chat/AnswerParser.h"
-#include "test/fuzz/FuzzTokenizer.h"
+#include "test/TinyTokenizer.h"
 
 #include <nlohmann/json.hpp>
 
@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       "<|\"|>",     "<turn|>",    "<|image|>"};
   if (size == 0)
     return 0;
-  AnswerParser parser(fuzzTokenizer(), data[0] % 2);
+  AnswerParser parser(test::tinyTokenizer(), data[0] % 2);
   std::vector<std::string> arguments;
   const auto take = [&](const AnswerDelta &delta) {
     for (const AnswerDelta::Call &call : delta.calls) {
@@ -31,7 +31,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char c = static_cast<char>(data[i] & 0x7F);
     if (data[i] >= 0x80)
       take(parser.push(
-          {"", *fuzzTokenizer().idOf(marks[data[i] % std::size(marks)]), {}}));
+          {"",
+           *test::tinyTokenizer().idOf(marks[data[i] % std::size(marks)]),
+           {}}));
     else
       take(parser.push({std::string_view(&c, 1), -1, {}}));
   }

@@ -4,7 +4,7 @@
 #include "frontends/formats/ChatTemplateFile.h"
 #include "runtime/chat/ChatTemplate.h"
 #include "runtime/model/Prompt.h"
-#include "test/fuzz/FuzzTokenizer.h"
+#include "test/TinyTokenizer.h"
 
 #include <nlohmann/json.hpp>
 
@@ -36,7 +36,7 @@ static void check(const Result<ChatTemplate> &chat,
                                {MediaKind::Video, 0, {{1.5, 3}}}};
   if (prompt.ok()) {
     static_cast<void>(expandMedia(*prompt, media));
-    static_cast<void>(fuzzTokenizer().encodeProtected(*prompt));
+    static_cast<void>(test::tinyTokenizer().encodeProtected(*prompt));
   }
 }
 
@@ -50,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const std::span<const uint8_t> bytes(
       reinterpret_cast<const uint8_t *>(aligned.data()), size);
   const ordered_json hello = {{{"role", "user"}, {"content", "<turn|>"}}};
-  check(ChatTemplate::create(bytes, fuzzTokenizer()), hello, nullptr);
+  check(ChatTemplate::create(bytes, test::tinyTokenizer()), hello, nullptr);
 
   const std::string_view source = takePart(text);
   auto messages = ordered_json::parse(takePart(text), nullptr, false);
@@ -64,7 +64,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       std::abort();
     return 0;
   }
-  check(ChatTemplate::create(*tree, fuzzTokenizer()), messages,
+  check(ChatTemplate::create(*tree, test::tinyTokenizer()), messages,
         options.is_discarded() ? ordered_json() : options);
   return 0;
 }

@@ -125,4 +125,13 @@ conversation.write_text(json.dumps({
     "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}}))
 text, _ = run("--messages", conversation, "--temperature", 0)
 assert re.fullmatch(r"<\|channel>thought\n.*<channel\|>-?\d+<turn\|>", text, re.DOTALL), text
+# A prompt that ends in a thought is gone on with: thought first, of any kind, then what was asked for.
+prompt = "<bos><|turn>user\nWhat is 3 + 5?<turn|>\n<|turn>model\n<|channel>thought\n"
+for seed in range(4):
+    text, ids = run("--raw", "-p", prompt, "--grammar", grammar, "--temperature", 2, "--top-p", 1, "--seed", seed,
+                    "--max-tokens", 2000)
+    if "<channel|>" in text:
+        assert re.fullmatch(r".*<channel\|>(([a-z]{2,4}|été) ?){3}\.(<turn\|>|<eos>)", text, re.DOTALL), text
+text, _ = run("--raw", "-p", prompt, "--json-schema", '{"type": "integer"}', "--temperature", 0)
+assert re.fullmatch(r"(?!-?\d+<)[^|]+<channel\|>-?\d+<turn\|>", text), text
 print("answers under constraints: all as asked for")

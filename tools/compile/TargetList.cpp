@@ -30,9 +30,7 @@ std::optional<TargetList> mlir::lap::parseTargets(StringRef names) {
   return targets;
 }
 
-std::string mlir::lap::listTargets() {
-  return "vulkan, " + cpu::listTargets();
-}
+std::string mlir::lap::listTargets() { return "vulkan, " + cpu::listTargets(); }
 
 StringRef mlir::lap::findUnknownVariant(StringRef names,
                                         const TargetList &targets) {

@@ -1,10 +1,9 @@
 // Schemas and grammars are read here; what they mean is the library's affair.
 #include "tools/lapidary/AnswerRules.h"
 
+#include "runtime/chat/AnswerParser.h"
 #include "runtime/grammar/JsonSchema.h"
 #include "tools/lapidary/Terminal.h"
-
-#include <filesystem>
 
 namespace lapidary::cli {
 namespace {
@@ -26,30 +25,11 @@ Result<nlohmann::ordered_json> readSchema(const std::string &argument) {
 
 } // namespace
 
-Result<ChatRules> readAnswerRules(const RunOptions &options,
-                                  const std::string &request) {
+Result<ChatRules> readOptionRules(const RunOptions &options) {
   ChatRules rules;
   // Only who asks for thinking gets it: it would stand before what was asked
   // for.
   rules.thinkingBudget = 0;
-  if (!request.empty()) {
-    // Once more, because the order of a schema's properties counts.
-    const auto object = nlohmann::ordered_json::parse(request, nullptr, false);
-    LAPIDARY_TRY(readChatRules(object, rules));
-    const nlohmann::ordered_json none,
-        &choices = object.contains("options") ? object["options"] : none;
-    const auto given = [&](const char *key) {
-      return choices.is_object() && choices.contains(key);
-    };
-    if (!object.contains("tool_choice"))
-      rules.tools = nullptr;
-    else if (rules.tools.is_null() && given("tools"))
-      rules.tools = choices["tools"];
-    if (given("enable_thinking") && choices["enable_thinking"] == true)
-      rules.thinkingBudget = -1;
-  }
-  if (rules.schema || rules.jsonObject)
-    return rules;
   if (!options.jsonSchema.empty())
     rules.schema = LAPIDARY_TRY(readSchema(options.jsonSchema));
   if (!options.grammar.empty()) {
@@ -60,9 +40,39 @@ Result<ChatRules> readAnswerRules(const RunOptions &options,
   return rules;
 }
 
+Result<ChatRules> readAnswerRules(const ChatRules &usual,
+                                  const nlohmann::ordered_json &request) {
+  ChatRules rules;
+  rules.thinkingBudget = 0;
+  const nlohmann::ordered_json none,
+      &choices = request.contains("options") ? request["options"] : none;
+  const auto given = [&](const char *key) {
+    return choices.is_object() && choices.contains(key);
+  };
+  if (given("tools"))
+    rules.tools = choices["tools"];
+  LAPIDARY_TRY(readChatRules(request, rules));
+  if (!request.contains("tool_choice"))
+    rules.tools = nullptr;
+  if (given("enable_thinking") && choices["enable_thinking"] == true)
+    rules.thinkingBudget = -1;
+  if (!rules.schema && !rules.jsonObject) {
+    rules.schema = usual.schema;
+    rules.grammar = usual.grammar;
+  }
+  return rules;
+}
+
+ChatRules rulesAfter(ChatRules rules, std::string_view prompt) {
+  rules.startsInThought = endsInThought(prompt);
+  if (rules.startsInThought)
+    rules.thinkingBudget = -1;
+  return rules;
+}
+
 bool asksForRules(const ChatRules &rules) {
-  return rules.schema || rules.jsonObject || !rules.grammar.empty() ||
-         !rules.tools.is_null() || !rules.toolName.empty() ||
+  return rules.shapesContent() || !rules.tools.is_null() ||
+         !rules.toolName.empty() ||
          rules.toolChoice != ChatRules::ToolChoice::Auto;
 }
 

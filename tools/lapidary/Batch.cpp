@@ -2,8 +2,8 @@
 // What is written stays, so a run that was stopped is gone on with.
 #include "runtime/core/Limits.h"
 #include "runtime/core/Text.h"
-#include "runtime/model/EntryPoints.h"
 #include "runtime/model/Scheduler.h"
+#include "tools/lapidary/AnswerRules.h"
 #include "tools/lapidary/BatchInput.h"
 #include "tools/lapidary/BatchOutput.h"
 #include "tools/lapidary/Command.h"
@@ -95,8 +95,6 @@ Result<Survey> Batch::survey() const {
   return result;
 }
 
-/// A context that was not asked for is the model's longest, halved until that
-/// many sequences fit into memory.
 Result<SessionOptions> Batch::chooseEngine(const Survey &survey) const {
   SessionOptions session;
   session.threads = options.run.threads;
@@ -105,29 +103,8 @@ Result<SessionOptions> Batch::chooseEngine(const Survey &survey) const {
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
   session.drafts = draftRoom(options.run.draft, model());
-  // An image must be seen in one step. One that no step can take is an error of
-  // its line.
-  const schema::Target *target =
-      LAPIDARY_TRY(findTarget(bundle->program(), session.device));
-  const int64_t most = maxTokens(*target, "prefill");
-  const std::vector<int32_t> image(
-      model().image_token() >= 0
-          ? static_cast<size_t>(std::min(survey.imageTokens, most))
-          : 0,
-      model().image_token());
-  session.chunk =
-      LAPIDARY_TRY(requiredChunk(bundle->program(), image, session));
-  MemoryPlan plan = LAPIDARY_TRY(planMemory(bundle->program(), session));
-  while (options.run.context == 0 && !plan.fits() && plan.context > 1024) {
-    session.context = plan.context / 2;
-    plan = LAPIDARY_TRY(planMemory(bundle->program(), session));
-  }
-  if (session.context != options.run.context && plan.fits())
-    std::fprintf(stderr,
-                 "lapidary: context %lld, which is what fits into memory; "
-                 "--context chooses another\n",
-                 static_cast<long long>(session.context));
-  return session;
+  // An image that no step can take is an error of its line.
+  return fitSession(bundle->program(), session, survey.imageTokens, 1024);
 }
 
 void Batch::put(uint64_t place, nlohmann::ordered_json line) {
@@ -252,7 +229,8 @@ Result<int> runBatch(const BatchOptions &options) {
       Tokenizer::create(bundle->segment(bundle->program().tokenizer())));
   BatchModel prepared{*bundle->program().model(), tokenizer,
                       LAPIDARY_TRY(ChatTemplate::create(*bundle, tokenizer)),
-                      LAPIDARY_TRY(TokenTable::create(tokenizer))};
+                      LAPIDARY_TRY(TokenTable::create(tokenizer)),
+                      LAPIDARY_TRY(readOptionRules(options.run))};
   BatchOutput output = LAPIDARY_TRY(BatchOutput::open(options.output));
   return Batch(options, std::move(output), bundle, std::move(prepared)).run();
 }

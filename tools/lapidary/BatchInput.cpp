@@ -209,22 +209,19 @@ Result<BatchRequest> readBatchLine(const BatchModel &model,
     return invalidData(origin + ": tools and options need messages");
 
   const json files = media ? *media : json();
+  // Again, with keys in their order, which templates and schemas see.
+  auto ordered = LAPIDARY_TRY(parseOrderedJson(line, origin, maxMessagesDepth));
+  const ChatRules rules = LAPIDARY_TRY(readAnswerRules(model.rules, ordered));
   Conversation conversation{makeMessages(system, text, {}), {}};
-  if (messages) {
-    // Again, with keys in their order, which templates see.
-    auto ordered =
-        LAPIDARY_TRY(parseOrderedJson(line, origin, maxMessagesDepth));
+  if (messages)
     conversation = LAPIDARY_TRY(takeConversation(ordered, origin));
-  }
   const std::string prompt = LAPIDARY_TRY(
       model.chat.render(conversation.messages, conversation.options));
   BatchRequest request;
   request.options = makeGenerateOptions(options, model.model);
-  const ChatRules rules =
-      LAPIDARY_TRY(readAnswerRules(defaults, std::string(line)));
   if (asksForRules(rules))
-    request.options.constraint = LAPIDARY_TRY(
-        makeConstraint(model.model, model.tokenizer, model.tokens, rules));
+    request.options.constraint = LAPIDARY_TRY(makeConstraint(
+        model.model, model.tokenizer, model.tokens, rulesAfter(rules, prompt)));
   request.prompt = LAPIDARY_TRY(preparePrompt(
       model.model, model.tokenizer, prompt,
       LAPIDARY_TRY(readMedia(media ? &files : nullptr, prompt, folder)),

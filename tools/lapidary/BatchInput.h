@@ -1,6 +1,7 @@
 // A line of `lapidary batch`'s input: one request as JSON.
 #pragma once
 
+#include "runtime/chat/ChatConstraint.h"
 #include "runtime/chat/ChatTemplate.h"
 #include "runtime/grammar/TokenTable.h"
 #include "tools/lapidary/Conversation.h"
@@ -30,6 +31,8 @@ struct BatchModel {
   Tokenizer tokenizer;
   ChatTemplate chat;
   TokenTable tokens;
+  /// What the command line asks of every answer.
+  ChatRules rules;
 };
 
 /// Reads a request and its media; `folder` is where relative paths begin.

@@ -152,18 +152,14 @@ Status Measurement::load() {
       before +
       std::max(options.prompt + (options.depth < 0 ? options.generate : 0),
                std::max(options.generate, options.batch));
-  std::shared_ptr<const Bundle> known =
-      LAPIDARY_TRY(Bundle::open(options.bundle));
   if (!options.draft.empty()) {
+    const auto known = LAPIDARY_TRY(Bundle::open(options.bundle));
     const schema::Model &model = *known->program().model();
     draft = chooseDraft(options.draft, model);
     sessionOptions.drafts = draftRoom(options.draft, model);
     // What is drafted last may be more than was wanted.
     sessionOptions.context += sessionOptions.drafts;
-    tokenizer = LAPIDARY_TRY(
-        Tokenizer::create(known->segment(known->program().tokenizer())));
   }
-  known.reset();
   // Loading is what comes before the first step: map, check, bind. The last
   // load is the one that is used.
   std::vector<double> loads;
@@ -179,6 +175,10 @@ Status Measurement::load() {
     loads.push_back(now() - start);
   }
   result.load = median(loads);
+  // It looks into the bundle's memory, so it is of the bundle that stays.
+  if (!options.draft.empty())
+    tokenizer = LAPIDARY_TRY(Tokenizer::create(
+        result.file->segment(result.file->program().tokenizer())));
   const MemoryPlan &plan = result.session->memoryPlan();
   result.planned = processBytes + plan.total - plan.media;
   const double start = now();

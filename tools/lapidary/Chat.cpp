@@ -1,7 +1,7 @@
 // `lapidary chat`: a conversation in a terminal, or from a pipe. Answers go to
 // stdout, everything else to stderr.
 #include "runtime/core/Text.h"
-#include "runtime/model/EntryPoints.h"
+#include "runtime/media/ImagePreprocess.h"
 #include "tools/lapidary/AnswerRules.h"
 #include "tools/lapidary/ChatTurns.h"
 #include "tools/lapidary/Command.h"
@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <unistd.h>
 
 namespace lapidary::cli {
 
@@ -34,9 +33,6 @@ constexpr const char *help =
     "with "
     "/.\n"
     "^C stops an answer.\n";
-
-/// The largest budget that an image can be given.
-constexpr int64_t mostImageTokens = 1120;
 
 class Chat {
 public:
@@ -67,10 +63,6 @@ private:
 
 void tell(const Status &status) {
   std::fprintf(stderr, "lapidary: %s\n", status.message().c_str());
-}
-
-double rate(size_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
 
 Status Chat::setThinking(std::string_view argument) {
@@ -257,8 +249,6 @@ Status Chat::run() {
   }
 }
 
-/// A context that was not asked for is the model's longest, halved until it
-/// fits into memory.
 Result<SessionOptions> chooseSession(const RunOptions &options,
                                      const schema::Program &program) {
   SessionOptions session;
@@ -266,27 +256,11 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
   options.device.apply(session);
   session.context = options.context;
   session.drafts = draftRoom(options.draft, *program.model());
-  // An image must be seen in one step.
-  const schema::Target *target =
-      LAPIDARY_TRY(findTarget(program, session.device));
-  const int32_t token = program.model()->image_token();
-  const std::vector<int32_t> image(
-      program.model()->vision() && token >= 0
-          ? static_cast<size_t>(
-                std::min(mostImageTokens, maxTokens(*target, "prefill")))
-          : 0,
-      token);
-  session.chunk = LAPIDARY_TRY(requiredChunk(program, image, session));
-  MemoryPlan plan = LAPIDARY_TRY(planMemory(program, session));
-  while (options.context == 0 && !plan.fits() && plan.context > 1024) {
-    session.context = plan.context / 2;
-    plan = LAPIDARY_TRY(planMemory(program, session));
-  }
-  return session;
+  return fitSession(program, session, maxSoftTokenBudget, 1024);
 }
 
 Status converse(const RunOptions &options, bool thinks) {
-  const ChatRules rules = LAPIDARY_TRY(readAnswerRules(options, ""));
+  const ChatRules rules = LAPIDARY_TRY(readOptionRules(options));
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
   if (options.lock)
     LAPIDARY_TRY(bundle->lock());

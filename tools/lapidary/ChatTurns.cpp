@@ -4,6 +4,7 @@
 
 #include "frontends/formats/Json.h"
 #include "runtime/core/ReplacingFile.h"
+#include "tools/lapidary/AnswerRules.h"
 #include "tools/lapidary/Terminal.h"
 
 #include <filesystem>
@@ -64,15 +65,15 @@ Status ChatTurns::addMedium(MediaFile file) {
 Status ChatTurns::setRules(ChatRules newRules) {
   tokens = LAPIDARY_TRY(TokenTable::create(tokenizer));
   rules = std::move(newRules);
-  return makeRules(false).status();
+  return makeRules("").status();
 }
 
 Result<std::shared_ptr<Constraint>>
-ChatTurns::makeRules(bool startsInThought) const {
+ChatTurns::makeRules(std::string_view prompt) const {
   ChatRules own = *rules;
   own.thinkingBudget = thinks ? -1 : 0;
-  own.startsInThought = startsInThought;
-  return makeConstraint(model(), tokenizer, *tokens, own);
+  return makeConstraint(model(), tokenizer, *tokens,
+                        rulesAfter(std::move(own), prompt));
 }
 
 Result<GenerateResult>
@@ -104,10 +105,9 @@ ChatTurns::tryAnswer(const std::string &text, GenerateOptions options,
   const PreparedPrompt prepared =
       LAPIDARY_TRY(preparePrompt(model(), tokenizer, prompt, files, 0));
 
-  const bool startsInThought = prompt.ends_with("<|channel>thought\n");
   if (rules)
-    options.constraint = LAPIDARY_TRY(makeRules(startsInThought));
-  AnswerParser parser(tokenizer, startsInThought);
+    options.constraint = LAPIDARY_TRY(makeRules(prompt));
+  AnswerParser parser(tokenizer, endsInThought(prompt));
   std::string content, reasoning;
   const auto take = [&](const AnswerDelta &delta) {
     content += delta.content;

@@ -60,7 +60,7 @@ private:
   Result<GenerateResult>
   tryAnswer(const std::string &text, GenerateOptions options,
             const std::function<void(const AnswerDelta &)> &onDelta);
-  Result<std::shared_ptr<Constraint>> makeRules(bool startsInThought) const;
+  Result<std::shared_ptr<Constraint>> makeRules(std::string_view prompt) const;
   const schema::Model &model() const {
     return *session->bundle().program().model();
   }

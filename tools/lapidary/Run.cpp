@@ -63,8 +63,6 @@ Result<std::string> renderPrompt(const PromptSource &source,
   return chat.render(conversation.messages, conversation.options);
 }
 
-/// A context that was not asked for is the model's longest, halved until it
-/// fits into memory.
 Result<SessionOptions> chooseSession(const RunOptions &options,
                                      const schema::Program &program,
                                      const std::vector<int32_t> &tokens) {
@@ -75,28 +73,9 @@ Result<SessionOptions> chooseSession(const RunOptions &options,
   session.drafts = draftRoom(options.draft, *program.model());
   // An image must be seen in one step.
   session.chunk = LAPIDARY_TRY(requiredChunk(program, tokens, session));
-  MemoryPlan plan = LAPIDARY_TRY(planMemory(program, session));
-  if (options.context > 0 || plan.fits())
-    return session;
   const int64_t answer = options.maxTokens > 0 ? options.maxTokens : 256;
   const int64_t needed = static_cast<int64_t>(tokens.size()) + answer;
-  int64_t context = plan.context;
-  while (!plan.fits() && context / 2 >= needed) {
-    context /= 2;
-    session.context = context;
-    plan = LAPIDARY_TRY(planMemory(program, session));
-  }
-  if (plan.fits()) {
-    std::fprintf(stderr,
-                 "lapidary: context %lld, which is what fits into memory; "
-                 "--context chooses another\n",
-                 static_cast<long long>(context));
-  }
-  return session;
-}
-
-double rate(size_t tokens, double seconds) {
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+  return fitSession(program, session, 0, 2 * needed - 1);
 }
 
 /// Decode steps: the first token comes from the prefill's logits.
@@ -168,7 +147,10 @@ Result<int> answer(const RunOptions &options) {
   const double start = now();
   std::string request;
   const PromptSource source = LAPIDARY_TRY(readPrompt(options, request));
-  const ChatRules rules = LAPIDARY_TRY(readAnswerRules(options, request));
+  ChatRules rules = LAPIDARY_TRY(readOptionRules(options));
+  if (!request.empty())
+    rules = LAPIDARY_TRY(readAnswerRules(
+        rules, nlohmann::ordered_json::parse(request, nullptr, false)));
 
   double mark = now();
   const auto bundle = LAPIDARY_TRY(Bundle::open(options.bundle));
@@ -207,8 +189,8 @@ Result<int> answer(const RunOptions &options) {
   std::optional<TokenTable> table;
   if (asksForRules(rules)) {
     table = LAPIDARY_TRY(TokenTable::create(tokenizer));
-    generateWith.constraint =
-        LAPIDARY_TRY(makeConstraint(model, tokenizer, *table, rules));
+    generateWith.constraint = LAPIDARY_TRY(
+        makeConstraint(model, tokenizer, *table, rulesAfter(rules, text)));
   }
   Status written;
   bool endsLine = false;

@@ -3,6 +3,7 @@
 #include "tools/lapidary/RunOptions.h"
 
 #include "runtime/core/Limits.h"
+#include "runtime/model/EntryPoints.h"
 #include "tools/lapidary/Command.h"
 
 #include <algorithm>
@@ -349,6 +350,34 @@ int32_t chooseDraft(const std::string &draft, const schema::Model &model) {
 int32_t draftRoom(const std::string &draft, const schema::Model &model) {
   const int32_t chosen = chooseDraft(draft, model);
   return chosen == draftAuto ? mostAutoDrafts : chosen;
+}
+
+Result<SessionOptions> fitSession(const schema::Program &program,
+                                  SessionOptions session, int64_t imageTokens,
+                                  int64_t bound) {
+  const schema::Model &model = *program.model();
+  if (imageTokens > 0 && model.vision() && model.image_token() >= 0) {
+    const schema::Target *target =
+        LAPIDARY_TRY(findTarget(program, session.device));
+    const int64_t most = std::min(
+        {imageTokens, maxTokens(*target, "prefill"),
+         session.context > 0 ? session.context : int64_t(model.context())});
+    const std::vector<int32_t> image(static_cast<size_t>(most),
+                                     model.image_token());
+    session.chunk = LAPIDARY_TRY(requiredChunk(program, image, session));
+  }
+  const bool isGiven = session.context > 0;
+  MemoryPlan plan = LAPIDARY_TRY(planMemory(program, session));
+  while (!isGiven && !plan.fits() && plan.context > bound) {
+    session.context = plan.context / 2;
+    plan = LAPIDARY_TRY(planMemory(program, session));
+  }
+  if (!isGiven && session.context > 0 && plan.fits())
+    std::fprintf(stderr,
+                 "lapidary: context %lld, which is what fits into memory; "
+                 "--context chooses another\n",
+                 static_cast<long long>(session.context));
+  return session;
 }
 
 std::string describeDrafts(int64_t steps, uint64_t tokens, int64_t drafted,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/core/Status.h"
+#include "runtime/model/MemoryPlan.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/Conversation.h"
 
@@ -63,6 +64,14 @@ void addDraftOption(CLI::App &command, std::string &draft,
 /// What that comes to for GenerateOptions::draft, and for the engine's room.
 int32_t chooseDraft(const std::string &draft, const schema::Model &model);
 int32_t draftRoom(const std::string &draft, const schema::Model &model);
+
+/// Completes what an engine is made with. A step has room for an image of that
+/// many soft tokens, where steps of the bundle do; it must be seen in one. A
+/// context that was not asked for (0) is the model's longest, halved while it
+/// is above `bound` and does not fit into memory.
+Result<SessionOptions> fitSession(const schema::Program &program,
+                                  SessionOptions session, int64_t imageTokens,
+                                  int64_t bound);
 
 /// ", 3.1 tokens a step, 71 % of 52 drafts right", or nothing without drafts.
 std::string describeDrafts(int64_t steps, uint64_t tokens, int64_t drafted,

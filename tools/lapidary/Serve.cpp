@@ -4,7 +4,7 @@
 
 #include "runtime/core/Limits.h"
 #include "runtime/core/Text.h"
-#include "runtime/model/EntryPoints.h"
+#include "runtime/media/ImagePreprocess.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/RunOptions.h"
 #include "tools/lapidary/Terminal.h"
@@ -25,14 +25,12 @@ struct ServeOptions {
   int32_t threads = 0;
   DeviceChoice device;
   int32_t parallel = 4;
-  int32_t imageTokens = maxImageTokens;
+  int32_t imageTokens = maxSoftTokenBudget;
   uint64_t snapshotMemory = 0;
   std::string draft;
   double stopSeconds = 30;
   bool lock = false;
   serve::ServerOptions server;
-
-  static constexpr int32_t maxImageTokens = 1120;
 };
 
 /// A file of keys, one a line.
@@ -70,8 +68,6 @@ Status checkOptions(ServeOptions &options) {
   return {};
 }
 
-/// A context that was not asked for is the model's longest, halved until all
-/// sequences fit into memory. A step takes the largest image at once.
 Result<SessionOptions> chooseSession(const ServeOptions &options,
                                      const Bundle &bundle) {
   const schema::Program &program = bundle.program();
@@ -82,25 +78,7 @@ Result<SessionOptions> chooseSession(const ServeOptions &options,
   session.sequences = options.parallel;
   session.snapshotMemory = options.snapshotMemory;
   session.drafts = draftRoom(options.draft, *program.model());
-  if (program.model()->vision() && program.model()->image_token() >= 0) {
-    const schema::Target *target =
-        LAPIDARY_TRY(findTarget(program, session.device));
-    const int64_t context =
-        options.context > 0 ? options.context : program.model()->context();
-    const int64_t most = std::min(
-        {int64_t(options.imageTokens), maxTokens(*target, "prefill"), context});
-    session.chunk = LAPIDARY_TRY(
-        requiredChunk(program,
-                      std::vector<int32_t>(static_cast<size_t>(most),
-                                           program.model()->image_token()),
-                      session));
-  }
-  MemoryPlan plan = LAPIDARY_TRY(planMemory(program, session));
-  while (options.context == 0 && !plan.fits() && plan.context > 2048) {
-    session.context = plan.context / 2;
-    plan = LAPIDARY_TRY(planMemory(program, session));
-  }
-  return session;
+  return fitSession(program, session, options.imageTokens, 2048);
 }
 
 Result<int> runServe(ServeOptions &options) {
@@ -265,7 +243,7 @@ void addLimitOptions(CLI::App &command, ServeOptions &options) {
                   "Most soft tokens of an image: 1120 unless given, less where "
                   "the bundle takes less")
       ->type_name("N")
-      ->check(CLI::Range(1, ServeOptions::maxImageTokens))
+      ->check(CLI::Range(1, maxSoftTokenBudget))
       ->group(group);
 }
 

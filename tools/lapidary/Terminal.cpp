@@ -131,4 +131,8 @@ Status verifyWeights(const Bundle &bundle) {
   });
 }
 
+double rate(size_t tokens, double seconds) {
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
 } // namespace lapidary::cli

@@ -53,5 +53,7 @@ Status verifyWeights(const Bundle &bundle);
 bool isInteractive();
 /// Seconds on a clock that never goes back.
 double now();
+/// Tokens a second; 0 where no time has gone.
+double rate(size_t tokens, double seconds);
 
 } // namespace lapidary::cli

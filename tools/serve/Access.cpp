@@ -78,7 +78,6 @@ std::optional<ApiError> checkAccess(const AccessRules &rules,
                                 "KEY, or x-api-key: KEY"
                               : "the API key is not known here",
                   {},
-                  {},
                   "invalid_api_key"};
 }
 

@@ -15,11 +15,9 @@ public:
     Json choices = Json::array();
     for (size_t index = 0; index < answers.size(); ++index)
       choices.push_back(choiceJson(index, answers[index]));
-    const Usage usage = sumUsage(answers, head.choices);
     Json reply = envelope("chat.completion");
     reply["choices"] = std::move(choices);
-    reply["usage"] = usageJson(usage);
-    reply["timings"] = timingsJson(usage);
+    addUsage(reply, sumUsage(answers, head.choices));
     return reply;
   }
 
@@ -56,21 +54,10 @@ public:
   }
 
   std::string close(const std::vector<GatheredAnswer> &answers) override {
-    const Usage usage = sumUsage(answers, head.choices);
-    std::string text;
-    if (head.includeUsage) {
-      Json reply = envelope("chat.completion.chunk");
-      reply["choices"] = Json::array();
-      reply["usage"] = usageJson(usage);
-      reply["timings"] = timingsJson(usage);
-      text = sseEvent(reply);
-    }
-    return text + "data: [DONE]\n\n";
+    return closeStream(head, envelope("chat.completion.chunk"), answers);
   }
 
-  std::string fail(const ApiError &error) override {
-    return sseEvent(error.toJson()) + "data: [DONE]\n\n";
-  }
+  std::string fail(const ApiError &error) override { return failStream(error); }
 
 private:
   Json envelope(const char *object) const {

@@ -76,7 +76,7 @@ struct ChatRequest {
 
 /// Whether rules bind an answer's form, thoughts aside.
 inline bool isShaped(const ChatRules &rules) {
-  return rules.schema || rules.jsonObject || !rules.grammar.empty() ||
+  return rules.shapesContent() ||
          rules.toolChoice != ChatRules::ToolChoice::None;
 }
 

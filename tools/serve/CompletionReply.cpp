@@ -17,11 +17,9 @@ public:
                                logprobs(answers[index].tokens, offset),
                                finishReason(answers[index])));
     }
-    const Usage usage = sumUsage(answers, head.choices);
     Json reply = envelope();
     reply["choices"] = std::move(choices);
-    reply["usage"] = usageJson(usage);
-    reply["timings"] = timingsJson(usage);
+    addUsage(reply, sumUsage(answers, head.choices));
     return reply;
   }
 
@@ -47,21 +45,10 @@ public:
   }
 
   std::string close(const std::vector<GatheredAnswer> &answers) override {
-    std::string text;
-    if (head.includeUsage) {
-      const Usage usage = sumUsage(answers, head.choices);
-      Json reply = envelope();
-      reply["choices"] = Json::array();
-      reply["usage"] = usageJson(usage);
-      reply["timings"] = timingsJson(usage);
-      text = sseEvent(reply);
-    }
-    return text + "data: [DONE]\n\n";
+    return closeStream(head, envelope(), answers);
   }
 
-  std::string fail(const ApiError &error) override {
-    return sseEvent(error.toJson()) + "data: [DONE]\n\n";
-  }
+  std::string fail(const ApiError &error) override { return failStream(error); }
 
 private:
   Json envelope() const {

@@ -23,13 +23,6 @@ constexpr size_t mostJoined = size_t(64) << 10;
 
 /// What /v1/responses repeats of a request, and its defaults.
 Json echoOf(const ChatRequest &request) {
-  Json tools = Json::array();
-  if (request.rules.tools.is_array())
-    for (const Json &tool : request.rules.tools) {
-      Json entry = {{"type", "function"}, {"strict", true}};
-      entry.update(tool["function"]);
-      tools.push_back(std::move(entry));
-    }
   auto number = [](const std::optional<double> &value) {
     return value ? Json(*value) : Json();
   };
@@ -41,7 +34,6 @@ Json echoOf(const ChatRequest &request) {
                {"previous_response_id", nullptr},
                {"temperature", number(request.sampling.temperature)},
                {"top_p", number(request.sampling.topP)},
-               {"tools", std::move(tools)},
                {"tool_choice", "auto"},
                {"store", false},
                {"truncation", "disabled"}};
@@ -85,24 +77,22 @@ Exchange::create(const ServedModel &model, EngineLoop &loop,
   exchange->deadline = started + std::chrono::milliseconds(
                                      static_cast<int64_t>(maxSeconds * 1000));
 
+  // Where there are rules for thoughts, there is one prompt.
+  const std::optional<ConstraintMaker> makeConstraint =
+      model.constraints(request, exchange->channel->prompts.front(), problems);
+  if (!makeConstraint)
+    return nullptr;
   for (const ServedPrompt &prompt : exchange->channel->prompts) {
-    std::optional<GenerateOptions> options =
-        model.options(request, prompt, limits, problems);
-    if (!options)
-      return nullptr;
+    GenerateOptions options = model.options(request, limits);
     exchange->promptTokens += static_cast<int64_t>(prompt.tokens.size());
     for (int32_t choice = 0; choice < request.choices; ++choice) {
       auto task = std::make_shared<Task>();
-      // A grammar's place in the text belongs to one answer.
-      if (choice > 0) {
-        const uint64_t seed = options->sampling.seed;
-        options = model.options(request, prompt, limits, problems);
-        if (!options)
-          return nullptr;
-        options->sampling.seed = seed + 1;
-      }
       task->input = prompt.input();
-      task->options = *options;
+      task->options = options;
+      // A place in the grammar belongs to one answer.
+      if (*makeConstraint)
+        task->options.constraint = (*makeConstraint)();
+      ++options.sampling.seed;
       const size_t answer = exchange->tasks.size();
       std::shared_ptr<Channel> channel = exchange->channel;
       task->options.onPart = [channel, answer](const AnswerPart &part) {
@@ -215,7 +205,7 @@ std::string Exchange::takeEvent(Event &event) {
   usage.promptSeconds = result.embedSeconds + result.prefillSeconds;
   usage.answerSeconds = result.decodeSeconds;
   if (result.finishReason == "cancelled" && loop.stopping())
-    failure = ApiError{503, "the server is stopping"};
+    failure = stoppingError();
   return text + writer->end(event.answer, answer);
 }
 

@@ -82,7 +82,7 @@ const char *typeOf(int status) {
 Json ApiError::toJson() const {
   return {{"error",
            {{"message", message},
-            {"type", type.empty() ? typeOf(status) : type},
+            {"type", typeOf(status)},
             {"param", param.empty() ? Json() : Json(param)},
             {"code", code.empty() ? Json(status) : Json(code)}}}};
 }

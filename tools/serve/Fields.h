@@ -22,14 +22,16 @@ struct ApiError {
   std::string message = {};
   /// The field at fault; empty: none.
   std::string param = {};
-  /// "invalid_request_error" and the like; chosen by the status where empty.
-  std::string type = {};
+  /// Empty: the status.
   std::string code = {};
 
   Json toJson() const;
   /// The form of Anthropic's API.
   Json toAnthropic() const;
 };
+
+/// What a client is told while the server stops.
+inline ApiError stoppingError() { return {503, "the server is stopping"}; }
 
 /// Nesting that a request may have, tools' schemas included.
 inline constexpr int maxRequestDepth = 128;
@@ -98,7 +100,6 @@ public:
   void fail(const char *key, const std::string &message) const {
     problems.add(where(key), message);
   }
-  Problems &all() const { return problems; }
 
 private:
   const Json &object;

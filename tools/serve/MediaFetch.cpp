@@ -5,6 +5,7 @@
 
 #include "runtime/core/Text.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <chrono>
 #include <cstring>
@@ -48,62 +49,24 @@ bool isPublic6(const uint8_t *bytes) {
   return false;
 }
 
-struct Parts {
-  std::string origin, host, path;
-  std::string port;
-};
-
-Result<Parts> split(const std::string &url) {
-  Parts parts;
-  const bool secure = url.starts_with("https://");
-  const size_t begin = secure ? 8 : 7;
-  if (!secure && !url.starts_with("http://"))
-    return invalidArgument("expected an http or https URL");
-  const size_t slash = url.find_first_of("/?#", begin);
-  std::string place = url.substr(begin, slash - begin);
-  parts.path = slash == std::string::npos ? "/" : url.substr(slash);
-  if (const size_t mark = parts.path.find('#'); mark != std::string::npos)
-    parts.path.resize(mark);
-  if (parts.path.empty() || parts.path[0] != '/')
-    parts.path = "/" + parts.path;
-  for (unsigned char c : url)
-    if (c <= ' ' || c == 127)
-      return invalidArgument("the URL has a space or a control character");
-  parts.port = secure ? "443" : "80";
-  const size_t colon = place.rfind(':');
-  if (colon != std::string::npos &&
-      place.find(']', colon) == std::string::npos) {
-    parts.port = place.substr(colon + 1);
-    place.resize(colon);
-  }
-  if (place.empty() || parts.port.empty() || parts.port.size() > 5 ||
-      parts.port.find_first_not_of("0123456789") != std::string::npos ||
-      place.find_first_of("@[]") != std::string::npos)
-    return invalidArgument("the URL's host is not understood");
-  parts.host = place;
-  parts.origin =
-      concat(secure ? "https://" : "http://", place, ":", parts.port);
-  return parts;
-}
-
 /// The first address of the host as text; all of them must be public.
-Result<std::string> resolve(const Parts &parts) {
+Result<std::string> resolve(const MediaUrl &url) {
   addrinfo hints{}, *list = nullptr;
   hints.ai_socktype = SOCK_STREAM;
-  if (getaddrinfo(parts.host.c_str(), parts.port.c_str(), &hints, &list) != 0 ||
+  if (getaddrinfo(url.host.c_str(), url.port.c_str(), &hints, &list) != 0 ||
       !list)
-    return ioError(concat("the host '", parts.host, "' is not known"));
+    return ioError(concat("the host '", url.host, "' is not known"));
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(list,
                                                                  freeaddrinfo);
   for (const addrinfo *entry = list; entry; entry = entry->ai_next)
     if (!isPublicAddress(entry->ai_addr))
-      return invalidArgument(concat("the host '", parts.host,
+      return invalidArgument(concat("the host '", url.host,
                                     "' has a private address; media are "
                                     "fetched from the public internet only"));
   char text[NI_MAXHOST];
   if (getnameinfo(list->ai_addr, list->ai_addrlen, text, sizeof text, nullptr,
                   0, NI_NUMERICHOST) != 0)
-    return ioError(concat("the host '", parts.host, "' has no address"));
+    return ioError(concat("the host '", url.host, "' has no address"));
   return std::string(text);
 }
 
@@ -123,12 +86,46 @@ bool isPublicAddress(const sockaddr *address) {
   return false;
 }
 
+Result<MediaUrl> parseMediaUrl(const std::string &text) {
+  MediaUrl url;
+  url.isSecure = text.starts_with("https://");
+  const size_t begin = url.isSecure ? 8 : 7;
+  if (!url.isSecure && !text.starts_with("http://"))
+    return invalidArgument("expected an http or https URL");
+  for (unsigned char c : text)
+    if (c <= ' ' || c == 127)
+      return invalidArgument("the URL has a space or a control character");
+  const size_t slash = std::min(text.find_first_of("/?#", begin), text.size());
+  url.host = text.substr(begin, slash - begin);
+  url.path = text.substr(slash, text.find('#', slash) - slash);
+  if (url.path.empty() || url.path[0] != '/')
+    url.path = "/" + url.path;
+  url.port = url.isSecure ? "443" : "80";
+  if (const size_t colon = url.host.rfind(':'); colon != std::string::npos) {
+    url.port = url.host.substr(colon + 1);
+    url.host.resize(colon);
+  }
+  if (url.host.empty() || url.port.empty() || url.port.size() > 5 ||
+      url.port.find_first_not_of("0123456789") != std::string::npos ||
+      url.host.find_first_of("@[]:") != std::string::npos)
+    return invalidArgument("the URL's host is not understood");
+  std::ranges::transform(url.host, url.host.begin(), [](unsigned char c) {
+    return static_cast<char>(std::tolower(c));
+  });
+  return url;
+}
+
 Result<std::vector<uint8_t>> fetchMedium(const std::string &url, size_t most) {
-  const Parts parts = LAPIDARY_TRY(split(url));
-  const std::string address = LAPIDARY_TRY(resolve(parts));
+  const MediaUrl parsed = LAPIDARY_TRY(parseMediaUrl(url));
+  return fetchFrom(parsed, LAPIDARY_TRY(resolve(parsed)), most);
+}
+
+Result<std::vector<uint8_t>>
+fetchFrom(const MediaUrl &url, const std::string &address, size_t most) {
   try {
-    httplib::Client client(parts.origin);
-    client.set_hostname_addr_map({{parts.host, address}});
+    httplib::Client client(
+        concat(url.isSecure ? "https://" : "http://", url.host, ":", url.port));
+    client.set_hostname_addr_map({{url.host, address}});
     client.set_connection_timeout(fetchSeconds);
     client.set_read_timeout(fetchSeconds);
     client.set_follow_location(false);
@@ -137,7 +134,7 @@ Result<std::vector<uint8_t>> fetchMedium(const std::string &url, size_t most) {
     std::vector<uint8_t> bytes;
     bool large = false;
     const httplib::Result result = client.Get(
-        parts.path,
+        url.path,
         [](const httplib::Response &response) {
           return response.status == 200;
         },
@@ -152,14 +149,14 @@ Result<std::vector<uint8_t>> fetchMedium(const std::string &url, size_t most) {
       return invalidArgument(
           concat("the medium has more than ", most, " bytes"));
     if (!result)
-      return ioError(concat("'", parts.host, "' did not give the medium (",
+      return ioError(concat("'", url.host, "' did not give the medium (",
                             httplib::to_string(result.error()), ")"));
     if (bytes.empty())
-      return ioError(concat("'", parts.host, "' gave an empty medium"));
+      return ioError(concat("'", url.host, "' gave an empty medium"));
     return bytes;
   } catch (const std::exception &exception) {
     return ioError(
-        concat("'", parts.host, "': ", std::string_view(exception.what())));
+        concat("'", url.host, "': ", std::string_view(exception.what())));
   }
 }
 

@@ -13,37 +13,35 @@ constexpr size_t mostPrompts = 16;
 void readCalls(const Parsing &parsing, const Json &calls,
                const std::string &place, Json &message) {
   Json list = Json::array();
-  for (size_t index = 0; index < calls.size(); ++index) {
-    const std::string path = concat(place, "[", index, "]");
-    if (!calls[index].is_object())
-      return parsing.problems.add(path,
-                                  concat("'", path, "' must be an object"));
-    const Fields call(calls[index], path + ".", parsing.problems);
-    const Json *function = call.child("function");
-    if (!function)
-      return call.fail("function", concat("'", path, ".function' is missing"));
-    const Fields fields(*function, path + ".function.", parsing.problems);
-    const std::string name = fields.required("name");
-    const Json *arguments = fields.get("arguments");
-    if (arguments && !arguments->is_string() && !arguments->is_object())
-      fields.wrong("arguments", "an object or its JSON text", *arguments);
-    list.push_back(
-        {{"id", call.string("id").value_or("")},
-         {"type", "function"},
-         {"function",
-          {{"name", name},
-           {"arguments", arguments ? *arguments : Json(Json::object())}}}});
-  }
+  readEach(
+      parsing, calls, place, [&](const Json &value, const std::string &path) {
+        if (!isObject(parsing, value, path))
+          return;
+        const Fields call(value, path + ".", parsing.problems);
+        const Json *function = call.child("function");
+        if (!function)
+          return call.fail("function",
+                           concat("'", path, ".function' is missing"));
+        const Fields fields(*function, path + ".function.", parsing.problems);
+        const std::string name = fields.required("name");
+        const Json *arguments = fields.get("arguments");
+        if (arguments && !arguments->is_string() && !arguments->is_object())
+          fields.wrong("arguments", "an object or its JSON text", *arguments);
+        list.push_back(
+            {{"id", call.string("id").value_or("")},
+             {"type", "function"},
+             {"function",
+              {{"name", name},
+               {"arguments", arguments ? *arguments : Json(Json::object())}}}});
+      });
   if (!list.empty())
     message["tool_calls"] = std::move(list);
 }
 
 void readMessage(const Parsing &parsing, const Json &value,
                  const std::string &place) {
-  if (!value.is_object())
-    return parsing.problems.add(
-        place,
-        concat("'", place, "' must be an object, but it is ", kindOf(value)));
+  if (!isObject(parsing, value, place))
+    return;
   const Fields fields(value, place + ".", parsing.problems);
   const std::string role = fields.required("role");
   if (!parsing.problems.ok())
@@ -71,39 +69,24 @@ void readMessage(const Parsing &parsing, const Json &value,
 
 void readTools(const Parsing &parsing, const Fields &fields) {
   if (const Json *tools = fields.array("tools"))
-    for (size_t index = 0; index < tools->size() && parsing.problems.ok();
-         ++index) {
-      const std::string place = concat("tools[", index, "]");
-      const Json &tool = (*tools)[index];
-      if (!tool.is_object() || !tool.contains("function") ||
-          !tool["function"].is_object())
-        return parsing.problems.add(
-            place, concat("'", place,
-                          "' must be {\"type\": \"function\", \"function\": "
-                          "{...}}"));
-      addTool(parsing,
-              Fields(tool["function"], place + ".function.", parsing.problems),
-              "parameters");
-    }
+    readEach(parsing, *tools, "tools",
+             [&](const Json &tool, const std::string &place) {
+               if (!tool.is_object() || !tool.contains("function") ||
+                   !tool["function"].is_object())
+                 return parsing.problems.add(
+                     place,
+                     concat("'", place,
+                            "' must be {\"type\": \"function\", \"function\": "
+                            "{...}}"));
+               addTool(parsing,
+                       Fields(tool["function"], place + ".function.",
+                              parsing.problems),
+                       "parameters");
+             });
   parsing.request.rules.parallelCalls =
       fields.flag("parallel_tool_calls", true);
-  const Json *choice = fields.get("tool_choice");
-  if (!choice)
-    return;
-  if (choice->is_string())
-    return readToolChoice(parsing, choice->get<std::string>(), "tool_choice");
-  const Json *function = choice->is_object() && choice->contains("function")
-                             ? &(*choice)["function"]
-                             : nullptr;
-  if (!function || !function->is_object())
-    return fields.wrong("tool_choice",
-                        "none, auto, required or {\"type\": \"function\", "
-                        "\"function\": {\"name\": ...}}",
-                        *choice);
-  chooseTool(parsing,
-             Fields(*function, "tool_choice.function.", parsing.problems)
-                 .required("name"),
-             "tool_choice");
+  if (const Json *choice = fields.get("tool_choice"))
+    chooseTools(parsing, *choice);
 }
 
 /// Thinking: the effort first, then what is said in numbers or to the template.
@@ -135,14 +118,7 @@ ChatRequest parseChat(const Json &body, const RequestLimits &limits,
   const Parsing parsing{request, limits, problems};
   const Fields fields(body, "", problems);
   readCommon(parsing, fields);
-  if (const Json *messages = fields.array("messages")) {
-    if (messages->empty())
-      fields.fail("messages", "'messages' is empty");
-    for (size_t index = 0; index < messages->size() && problems.ok(); ++index)
-      readMessage(parsing, (*messages)[index], concat("messages[", index, "]"));
-  } else {
-    fields.fail("messages", "'messages' is missing");
-  }
+  readMessages(parsing, fields, readMessage);
   request.logprobs = fields.flag("logprobs");
   if (const auto top = fields.integer("top_logprobs", 0, mostLogprobs)) {
     if (!request.logprobs && *top > 0)
@@ -150,7 +126,7 @@ ChatRequest parseChat(const Json &body, const RequestLimits &limits,
     request.topLogprobs = static_cast<int32_t>(*top);
   }
   readTools(parsing, fields);
-  if (const Json *format = fields.child("response_format"))
+  if (const Json *format = fields.get("response_format"))
     readFormat(parsing, *format, "response_format");
   readThinking(parsing, fields);
   finishTools(parsing);
@@ -212,7 +188,7 @@ ChatRequest parseCompletion(const Json &body, const RequestLimits &limits,
   if (const auto best = fields.integer("best_of", 1, INT32_MAX);
       best && *best > request.choices)
     fields.fail("best_of", "'best_of' above 'n' is not supported");
-  if (const Json *format = fields.child("response_format"))
+  if (const Json *format = fields.get("response_format"))
     readFormat(parsing, *format, "response_format");
   request.rules.toolChoice = ChatRules::ToolChoice::None;
   finishRules(parsing);

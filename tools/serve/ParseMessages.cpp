@@ -50,10 +50,10 @@ Json readInner(const Parsing &parsing, const Json &content,
                                        "blocks, but it is ",
                                        kindOf(content)));
   else
-    for (size_t index = 0; index < content.size() && parsing.problems.ok();
-         ++index)
-      readBlock(parsing, content[index], concat(place, "[", index, "]"),
-                blocks);
+    readEach(parsing, content, place,
+             [&](const Json &block, const std::string &at) {
+               readBlock(parsing, block, at, blocks);
+             });
   if (!blocks.calls.empty() || !blocks.results.empty())
     parsing.problems.add(place,
                          concat("'", place, "' has a block of a tool's use"));
@@ -62,10 +62,8 @@ Json readInner(const Parsing &parsing, const Json &content,
 
 void readBlock(const Parsing &parsing, const Json &value,
                const std::string &place, Blocks &blocks) {
-  if (!value.is_object())
-    return parsing.problems.add(
-        place,
-        concat("'", place, "' must be an object, but it is ", kindOf(value)));
+  if (!isObject(parsing, value, place))
+    return;
   const Fields block(value, place + ".", parsing.problems);
   const std::string type = block.required("type");
   if (type == "text") {
@@ -99,10 +97,8 @@ void readBlock(const Parsing &parsing, const Json &value,
 
 void readMessage(const Parsing &parsing, const Json &value,
                  const std::string &place) {
-  if (!value.is_object())
-    return parsing.problems.add(
-        place,
-        concat("'", place, "' must be an object, but it is ", kindOf(value)));
+  if (!isObject(parsing, value, place))
+    return;
   const Fields fields(value, place + ".", parsing.problems);
   const std::string role = fields.required("role");
   const Json *content = fields.get("content");
@@ -124,17 +120,17 @@ void readMessage(const Parsing &parsing, const Json &value,
   // media with them.
   std::vector<MediaSource> &media = parsing.request.media;
   auto ofResults = static_cast<std::ptrdiff_t>(media.size());
-  for (size_t index = 0; index < content->size() && parsing.problems.ok();
-       ++index) {
-    const auto before = static_cast<std::ptrdiff_t>(media.size());
-    const size_t results = blocks.results.size();
-    readBlock(parsing, (*content)[index],
-              concat(place, ".content[", index, "]"), blocks);
-    if (blocks.results.size() == results)
-      continue;
-    std::rotate(media.begin() + ofResults, media.begin() + before, media.end());
-    ofResults += static_cast<std::ptrdiff_t>(media.size()) - before;
-  }
+  readEach(parsing, *content, place + ".content",
+           [&](const Json &block, const std::string &at) {
+             const auto before = static_cast<std::ptrdiff_t>(media.size());
+             const size_t results = blocks.results.size();
+             readBlock(parsing, block, at, blocks);
+             if (blocks.results.size() == results)
+               return;
+             std::rotate(media.begin() + ofResults, media.begin() + before,
+                         media.end());
+             ofResults += static_cast<std::ptrdiff_t>(media.size()) - before;
+           });
   for (Json &result : blocks.results)
     messages.push_back(std::move(result));
   if (blocks.parts.empty() && blocks.calls.empty() && !blocks.results.empty())
@@ -147,20 +143,19 @@ void readMessage(const Parsing &parsing, const Json &value,
 
 void readTools(const Parsing &parsing, const Fields &fields) {
   if (const Json *tools = fields.array("tools"))
-    for (size_t index = 0; index < tools->size() && parsing.problems.ok();
-         ++index) {
-      const std::string place = concat("tools[", index, "]");
-      if (!(*tools)[index].is_object())
-        return parsing.problems.add(place,
-                                    concat("'", place, "' must be an object"));
-      const Fields tool((*tools)[index], place + ".", parsing.problems);
-      if (const auto type = tool.string("type");
-          type && *type != "custom" && *type != "function")
-        return tool.fail("type", concat("'", place,
-                                        ".type' must be custom: this server "
-                                        "has no tools of its own"));
-      addTool(parsing, tool, "input_schema");
-    }
+    readEach(parsing, *tools, "tools",
+             [&](const Json &value, const std::string &place) {
+               if (!isObject(parsing, value, place))
+                 return;
+               const Fields tool(value, place + ".", parsing.problems);
+               if (const auto type = tool.string("type");
+                   type && *type != "custom" && *type != "function")
+                 return tool.fail("type",
+                                  concat("'", place,
+                                         ".type' must be custom: this server "
+                                         "has no tools of its own"));
+               addTool(parsing, tool, "input_schema");
+             });
   const Json *choice = fields.child("tool_choice");
   if (!choice)
     return;
@@ -168,10 +163,10 @@ void readTools(const Parsing &parsing, const Fields &fields) {
   const std::string type = inner.required("type");
   parsing.request.rules.parallelCalls =
       !inner.flag("disable_parallel_tool_use");
-  if (type == "tool")
-    chooseTool(parsing, inner.required("name"), "tool_choice");
-  else if (parsing.problems.ok())
-    readToolChoice(parsing, type, "tool_choice");
+  const Json chosen = type == "tool" ? Json({{"name", inner.required("name")}})
+                                     : Json(type == "any" ? "required" : type);
+  if (parsing.problems.ok())
+    chooseTools(parsing, chosen);
 }
 
 } // namespace
@@ -191,14 +186,7 @@ ChatRequest parseMessages(const Json &body, const RequestLimits &limits,
     request.messages.push_back(
         {{"role", "system"},
          {"content", readInner(parsing, *system, "system")}});
-  if (const Json *messages = fields.array("messages")) {
-    if (messages->empty())
-      fields.fail("messages", "'messages' is empty");
-    for (size_t index = 0; index < messages->size() && problems.ok(); ++index)
-      readMessage(parsing, (*messages)[index], concat("messages[", index, "]"));
-  } else {
-    fields.fail("messages", "'messages' is missing");
-  }
+  readMessages(parsing, fields, readMessage);
   if (const Json *thinking = fields.child("thinking")) {
     const Fields inner(*thinking, "thinking.", problems);
     const std::string type = inner.required("type");

@@ -26,10 +26,8 @@ void addCall(const Parsing &parsing, const Fields &item) {
 
 void readItem(const Parsing &parsing, const Json &value,
               const std::string &place) {
-  if (!value.is_object())
-    return parsing.problems.add(
-        place,
-        concat("'", place, "' must be an object, but it is ", kindOf(value)));
+  if (!isObject(parsing, value, place))
+    return;
   const Fields item(value, place + ".", parsing.problems);
   const std::string type = item.string("type").value_or("message");
   if (type == "function_call")
@@ -68,33 +66,29 @@ void readItem(const Parsing &parsing, const Json &value,
 
 void readTools(const Parsing &parsing, const Fields &fields) {
   if (const Json *tools = fields.array("tools"))
-    for (size_t index = 0; index < tools->size() && parsing.problems.ok();
-         ++index) {
-      const std::string place = concat("tools[", index, "]");
-      if (!(*tools)[index].is_object())
-        return parsing.problems.add(place,
-                                    concat("'", place, "' must be an object"));
-      const Fields tool((*tools)[index], place + ".", parsing.problems);
-      if (tool.string("type").value_or("") != "function")
-        return tool.fail("type", concat("'", place,
-                                        ".type' must be function: this server "
-                                        "has no tools of its own"));
-      addTool(parsing, tool, "parameters");
-    }
+    readEach(parsing, *tools, "tools",
+             [&](const Json &value, const std::string &place) {
+               if (!isObject(parsing, value, place))
+                 return;
+               const Fields tool(value, place + ".", parsing.problems);
+               if (tool.string("type").value_or("") != "function")
+                 return tool.fail("type",
+                                  concat("'", place,
+                                         ".type' must be function: this server "
+                                         "has no tools of its own"));
+               addTool(parsing, tool, "parameters");
+             });
+  // All of them, whichever may be called.
+  Json &shown = parsing.request.echoed["tools"] = Json::array();
+  for (const Json &tool : parsing.request.rules.tools) {
+    Json entry = {{"type", "function"}, {"strict", true}};
+    entry.update(tool["function"]);
+    shown.push_back(std::move(entry));
+  }
   parsing.request.rules.parallelCalls =
       fields.flag("parallel_tool_calls", true);
-  const Json *choice = fields.get("tool_choice");
-  if (!choice)
-    return;
-  if (choice->is_string())
-    readToolChoice(parsing, choice->get<std::string>(), "tool_choice");
-  else if (choice->is_object())
-    chooseTool(
-        parsing,
-        Fields(*choice, "tool_choice.", parsing.problems).required("name"),
-        "tool_choice");
-  else
-    fields.wrong("tool_choice", "a string or an object", *choice);
+  if (const Json *choice = fields.get("tool_choice"))
+    chooseTools(parsing, *choice);
 }
 
 /// Nothing is done with it but to repeat it, so it is short.
@@ -121,11 +115,24 @@ void readEchoed(const Parsing &parsing, const Fields &fields) {
   Json &echoed = parsing.request.echoed;
   if (const Json *instructions = fields.get("instructions"))
     echoed["instructions"] = *instructions;
-  if (const Json *choice = fields.get("tool_choice"))
-    echoed["tool_choice"] =
-        choice->is_string() ? *choice
-                            : Json({{"type", "function"},
-                                    {"name", parsing.request.rules.toolName}});
+  const ChatRules &rules = parsing.request.rules;
+  const Json *choice = fields.get("tool_choice");
+  if (!choice)
+    return;
+  Json &shown = echoed["tool_choice"];
+  if (choice->is_string()) {
+    shown = *choice;
+  } else if (!rules.toolName.empty()) {
+    shown = {{"type", "function"}, {"name", rules.toolName}};
+  } else {
+    const bool isRequired = rules.toolChoice == ChatRules::ToolChoice::Required;
+    shown = {{"type", "allowed_tools"},
+             {"mode", isRequired ? "required" : "auto"},
+             {"tools", Json::array()}};
+    for (const Json &tool : rules.tools)
+      shown["tools"].push_back(
+          {{"type", "function"}, {"name", tool["function"]["name"]}});
+  }
 }
 
 } // namespace
@@ -153,8 +160,10 @@ ChatRequest parseResponses(const Json &body, const RequestLimits &limits,
   } else if (input->is_string()) {
     request.messages.push_back({{"role", "user"}, {"content", *input}});
   } else if (input->is_array() && !input->empty()) {
-    for (size_t index = 0; index < input->size() && problems.ok(); ++index)
-      readItem(parsing, (*input)[index], concat("input[", index, "]"));
+    readEach(parsing, *input, "input",
+             [&](const Json &item, const std::string &place) {
+               readItem(parsing, item, place);
+             });
   } else {
     fields.wrong("input", "a string or an array of items", *input);
   }
@@ -165,7 +174,7 @@ ChatRequest parseResponses(const Json &body, const RequestLimits &limits,
     request.logprobs = *top > 0;
   }
   if (const Json *text = fields.child("text"))
-    if (const Json *format = Fields(*text, "text.", problems).child("format"))
+    if (const Json *format = Fields(*text, "text.", problems).get("format"))
       readFormat(parsing, *format, "text.format");
   if (const Json *reasoning = fields.child("reasoning"))
     if (const auto effort =

@@ -105,6 +105,26 @@ const char *finishReason(const GatheredAnswer &answer) {
   return answer.calls.empty() ? "stop" : "tool_calls";
 }
 
+void addUsage(Json &reply, const Usage &usage) {
+  reply["usage"] = usageJson(usage);
+  reply["timings"] = timingsJson(usage);
+}
+
+std::string closeStream(const ReplyHead &head, Json envelope,
+                        const std::vector<GatheredAnswer> &answers) {
+  std::string text;
+  if (head.includeUsage) {
+    envelope["choices"] = Json::array();
+    addUsage(envelope, sumUsage(answers, head.choices));
+    text = sseEvent(envelope);
+  }
+  return text + "data: [DONE]\n\n";
+}
+
+std::string failStream(const ApiError &error) {
+  return sseEvent(error.toJson()) + "data: [DONE]\n\n";
+}
+
 std::string sseEvent(const Json &data, const char *event) {
   return concat(event ? concat("event: ", std::string_view(event), "\n") : "",
                 "data: ", dumpJson(data), "\n\n");

@@ -102,6 +102,13 @@ Json usageJson(const Usage &usage);
 Json timingsJson(const Usage &usage);
 /// OpenAI's finish_reason.
 const char *finishReason(const GatheredAnswer &answer);
+/// Puts what was used into a reply of OpenAI's form.
+void addUsage(Json &reply, const Usage &usage);
+/// The ends of streams of OpenAI's chats and completions: what was used, where
+/// it was asked for, in `envelope`, or what failed; then [DONE].
+std::string closeStream(const ReplyHead &head, Json envelope,
+                        const std::vector<GatheredAnswer> &answers);
+std::string failStream(const ApiError &error);
 /// "data: ...\n\n", with `event: NAME` before it where there is one.
 std::string sseEvent(const Json &data, const char *event = nullptr);
 /// One of chat's entries of logprobs.

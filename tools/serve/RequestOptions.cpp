@@ -134,37 +134,6 @@ void readCommon(const Parsing &parsing, const Fields &fields) {
     request.rules.schema = *schema;
 }
 
-void readFormat(const Parsing &parsing, const Json &format,
-                const std::string &place) {
-  const Fields fields(format, place + ".", parsing.problems);
-  const std::string type = fields.required("type");
-  ChatRules &rules = parsing.request.rules;
-  if (type == "text" || !parsing.problems.ok())
-    return;
-  if (type == "json_object") {
-    if (const Json *schema = fields.child("schema"))
-      rules.schema = *schema;
-    else
-      rules.jsonObject = true;
-    return;
-  }
-  if (type != "json_schema")
-    return fields.fail("type", concat("'", fields.where("type"),
-                                      "' must be text, json_object or "
-                                      "json_schema"));
-  const Json *inner = fields.child("json_schema");
-  const Fields holder(inner ? *inner : format,
-                      inner ? place + ".json_schema." : place + ".",
-                      parsing.problems);
-  const Json *schema = holder.get("schema");
-  if (!schema)
-    return holder.fail("schema",
-                       concat("'", holder.where("schema"), "' is missing"));
-  if (!schema->is_object() && !schema->is_boolean())
-    return holder.wrong("schema", "an object", *schema);
-  rules.schema = *schema;
-}
-
 void finishRules(const Parsing &parsing) {
   // Where the rules allow nothing but the end, there would be no token left.
   if (parsing.request.ignoreEnd && isShaped(parsing.request.rules))

@@ -3,6 +3,7 @@
 
 #include "runtime/core/Base64.h"
 #include "runtime/core/Text.h"
+#include "tools/serve/MediaFetch.h"
 
 #include <algorithm>
 
@@ -21,22 +22,6 @@ std::string lowered(std::string text) {
     return static_cast<char>(std::tolower(c));
   });
   return text;
-}
-
-/// The host of an http or https URL, in lower case; empty for anything else.
-std::string hostOf(const std::string &url) {
-  size_t at = url.starts_with("http://")    ? 7
-              : url.starts_with("https://") ? 8
-                                            : 0;
-  if (at == 0)
-    return {};
-  std::string host = url.substr(at, url.find_first_of("/?#", at) - at);
-  if (host.find('@') != std::string::npos)
-    return {};
-  if (const size_t colon = host.rfind(':');
-      colon != std::string::npos && host.find(']', colon) == std::string::npos)
-    host.resize(colon);
-  return lowered(std::move(host));
 }
 
 bool isUrl(const std::string &text) {
@@ -103,10 +88,8 @@ void readPart(const Parsing &parsing, const Json &part,
     parts.push_back({{"type", "text"}, {"text", part}});
     return;
   }
-  if (!part.is_object())
-    return parsing.problems.add(
-        place,
-        concat("'", place, "' must be an object, but it is ", kindOf(part)));
+  if (!isObject(parsing, part, place))
+    return;
   const Fields fields(part, place + ".", parsing.problems);
   const std::string type = fields.required("type");
   if (type == "text" || type == "input_text" || type == "output_text")
@@ -129,7 +112,37 @@ void readPart(const Parsing &parsing, const Json &part,
                        "in /v1/responses)"));
 }
 
+void addProblem(const Parsing &parsing,
+                const std::optional<FieldProblem> &problem) {
+  if (problem)
+    parsing.problems.add(problem->place,
+                         concat("'", problem->place, "' ", problem->message));
+}
+
 } // namespace
+
+bool isObject(const Parsing &parsing, const Json &value,
+              const std::string &place) {
+  if (!value.is_object())
+    parsing.problems.add(
+        place,
+        concat("'", place, "' must be an object, but it is ", kindOf(value)));
+  return value.is_object();
+}
+
+void readMessages(const Parsing &parsing, const Fields &fields,
+                  void (*read)(const Parsing &, const Json &,
+                               const std::string &)) {
+  const Json *messages = fields.array("messages");
+  if (!messages)
+    return fields.fail("messages", "'messages' is missing");
+  if (messages->empty())
+    return fields.fail("messages", "'messages' is empty");
+  readEach(parsing, *messages, "messages",
+           [&](const Json &message, const std::string &place) {
+             read(parsing, message, place);
+           });
+}
 
 MediaSource readMedium(const Parsing &parsing, MediaKind kind,
                        const std::string &text, const std::string &place) {
@@ -140,11 +153,11 @@ MediaSource readMedium(const Parsing &parsing, MediaKind kind,
     parsing.problems.add(place, concat("'", place, "': ", message));
   };
   if (isUrl(text)) {
-    const std::string host = hostOf(text);
-    if (host.empty() || std::ranges::none_of(parsing.limits.mediaHosts,
-                                             [&](const std::string &allowed) {
-                                               return lowered(allowed) == host;
-                                             }))
+    const Result<MediaUrl> url = parseMediaUrl(text);
+    const auto isHost = [&](const std::string &allowed) {
+      return lowered(allowed) == url->host;
+    };
+    if (!url.ok() || std::ranges::none_of(parsing.limits.mediaHosts, isHost))
       fail("media must be inline, as a data: URI or base64; this server "
            "fetches from hosts that --allow-media-host names only");
     medium.url = text;
@@ -219,9 +232,10 @@ Json readContent(const Parsing &parsing, const Json &content,
     return nullptr;
   }
   Json parts = Json::array();
-  for (size_t index = 0; index < content.size() && parsing.problems.ok();
-       ++index)
-    readPart(parsing, content[index], concat(place, "[", index, "]"), parts);
+  readEach(parsing, content, place,
+           [&](const Json &part, const std::string &at) {
+             readPart(parsing, part, at, parts);
+           });
   return parts;
 }
 
@@ -256,37 +270,14 @@ void addTool(const Parsing &parsing, const Fields &fields,
         {{"type", "function"}, {"function", std::move(function)}});
 }
 
-void chooseTool(const Parsing &parsing, const std::string &name,
-                const std::string &place) {
-  ChatRules &rules = parsing.request.rules;
-  rules.toolChoice = ChatRules::ToolChoice::Required;
-  rules.toolName = name;
-  if (!rules.tools.is_null())
-    for (const Json &tool : rules.tools)
-      if (tool["function"]["name"] == name)
-        return;
-  parsing.problems.add(place, concat("'", place, "': there is no tool '",
-                                     name.substr(0, 100), "'"));
+void chooseTools(const Parsing &parsing, const Json &choice) {
+  addProblem(parsing,
+             readToolChoice(choice, "tool_choice", parsing.request.rules));
 }
 
-void readToolChoice(const Parsing &parsing, const std::string &word,
-                    const std::string &place) {
-  ChatRules &rules = parsing.request.rules;
-  if (word == "none")
-    rules.toolChoice = ChatRules::ToolChoice::None;
-  else if (word == "auto")
-    rules.toolChoice = ChatRules::ToolChoice::Auto;
-  else if (word == "required" || word == "any")
-    rules.toolChoice = ChatRules::ToolChoice::Required;
-  else
-    parsing.problems.add(place, concat("'", place,
-                                       "' must be none, auto, required or "
-                                       "name a function"));
-  if (rules.toolChoice == ChatRules::ToolChoice::Required &&
-      (rules.tools.is_null() || rules.tools.empty()))
-    parsing.problems.add(place, concat("'", place,
-                                       "' asks for a call, but "
-                                       "there are no tools"));
+void readFormat(const Parsing &parsing, const Json &format,
+                const std::string &place) {
+  addProblem(parsing, readAnswerFormat(format, place, parsing.request.rules));
 }
 
 void finishTools(const Parsing &parsing) {

@@ -13,6 +13,24 @@ struct Parsing {
   Problems &problems;
 };
 
+/// Whether a value is an object; if not, that is a problem.
+bool isObject(const Parsing &parsing, const Json &value,
+              const std::string &place);
+
+/// `read(item, "PLACE[0]")` for each item of a list, up to the first
+/// problem.
+template <typename Read>
+void readEach(const Parsing &parsing, const Json &list,
+              const std::string &place, Read read) {
+  for (size_t index = 0; index < list.size() && parsing.problems.ok(); ++index)
+    read(list[index], place + "[" + std::to_string(index) + "]");
+}
+
+/// The same for `messages`, of which there must be some.
+void readMessages(const Parsing &parsing, const Fields &fields,
+                  void (*read)(const Parsing &, const Json &message,
+                               const std::string &place));
+
 /// An image, sound or video at `text`, a data: URI, base64 or a URL whose host
 /// is allowed. Errors name `place`.
 MediaSource readMedium(const Parsing &parsing, MediaKind kind,
@@ -32,12 +50,8 @@ Json readContent(const Parsing &parsing, const Json &content,
 /// Adds a tool {name, description, parameters} in OpenAI's form.
 void addTool(const Parsing &parsing, const Fields &fields,
              const char *parametersKey);
-/// A function that a tool choice names must be there.
-void chooseTool(const Parsing &parsing, const std::string &name,
-                const std::string &place);
-/// "none", "auto" or "required" (`any` of Anthropic's).
-void readToolChoice(const Parsing &parsing, const std::string &word,
-                    const std::string &place);
+/// Which tools may be called, in the forms of OpenAI's APIs.
+void chooseTools(const Parsing &parsing, const Json &choice);
 /// Gives the template the tools, unless none may be called.
 void finishTools(const Parsing &parsing);
 
@@ -45,8 +59,7 @@ void finishTools(const Parsing &parsing);
 /// with llama-server.
 void readCommon(const Parsing &parsing, const Fields &fields);
 void readStop(const Parsing &parsing, const Fields &fields, const char *key);
-/// {type: text | json_object | json_schema, ...}: `json_schema` holds `schema`
-/// (chat), or `schema` stands in the object itself (responses, llama-server).
+/// {type: text | json_object | json_schema, ...}.
 void readFormat(const Parsing &parsing, const Json &format,
                 const std::string &place);
 /// What the rules, all of them read, leave no room for.

@@ -7,14 +7,6 @@
 
 namespace lapidary::serve {
 
-namespace {
-
-Json errorJson(int status, const std::string &message) {
-  return ApiError{status, message}.toJson();
-}
-
-} // namespace
-
 Json Server::modelsJson() const {
   const schema::Model &description = model->model();
   static const std::time_t started = std::time(nullptr);
@@ -51,51 +43,41 @@ Json Server::propsJson() const {
 }
 
 void Server::addModelRoutes() {
-  auto get = [this](const char *path, auto handler) {
-    http.Get(path, [handler](const httplib::Request &request,
-                             httplib::Response &response) {
-      handler(request, response);
-    });
-  };
-  auto sendJson = [](httplib::Response &response, const Json &json,
-                     int status = 200) {
-    response.status = status;
-    response.set_content(dumpJson(json), "application/json");
-  };
   for (const char *path : {"/health", "/v1/health"})
-    get(path, [this, sendJson](const auto &, httplib::Response &response) {
+    http.Get(path, [this](const auto &, httplib::Response &response) {
       if (loop->stopping())
-        sendJson(response, errorJson(503, "the server is stopping"), 503);
+        sendJson(response, stoppingError().toJson(), 503);
       else
         sendJson(response, {{"status", "ok"}});
     });
   for (const char *path : {"/v1/models", "/models"})
-    get(path, [this, sendJson](const auto &, httplib::Response &response) {
+    http.Get(path, [this](const auto &, httplib::Response &response) {
       sendJson(response, modelsJson());
     });
-  get("/v1/models/(.{1,256})", [this, sendJson](const httplib::Request &request,
-                                                httplib::Response &response) {
+  http.Get("/v1/models/(.{1,256})", [this](const httplib::Request &request,
+                                           httplib::Response &response) {
     if (request.matches[1] == model->name())
       sendJson(response, modelsJson()["data"][0]);
     else
       sendJson(
           response,
-          errorJson(404, concat("there is no model '", request.matches[1].str(),
-                                "'; this server has '", model->name(), "'")),
+          ApiError{404, concat("there is no model '", request.matches[1].str(),
+                               "'; this server has '", model->name(), "'")}
+              .toJson(),
           404);
   });
-  get("/props", [this, sendJson](const auto &, httplib::Response &response) {
+  http.Get("/props", [this](const auto &, httplib::Response &response) {
     sendJson(response, propsJson());
   });
-  get("/metrics", [this](const auto &, httplib::Response &response) {
+  http.Get("/metrics", [this](const auto &, httplib::Response &response) {
     response.set_content(
         loop->metrics().print(loop->processing(), loop->waiting()),
         "text/plain; version=0.0.4; charset=utf-8");
   });
-  get("/openapi.json", [](const auto &, httplib::Response &response) {
+  http.Get("/openapi.json", [](const auto &, httplib::Response &response) {
     response.set_content(openApiText, "application/json");
   });
-  get("/", [](const auto &, httplib::Response &response) {
+  http.Get("/", [](const auto &, httplib::Response &response) {
     // The page needs nothing from outside, and nothing else may run in it.
     response.set_header(
         "Content-Security-Policy",

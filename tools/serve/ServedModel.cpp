@@ -17,16 +17,6 @@ uint64_t randomSeed() {
   return uint64_t(device()) << 32 | device();
 }
 
-/// Whether the text ends inside a thought.
-bool endsInThought(const std::string &prompt) {
-  const size_t opened = prompt.rfind("<|channel>");
-  const size_t closed = prompt.rfind("<channel|>");
-  const size_t turn = prompt.rfind("<|turn>");
-  return opened != std::string::npos &&
-         (turn == std::string::npos || opened > turn) &&
-         (closed == std::string::npos || closed < opened);
-}
-
 /// Where a rule that cannot be honoured is likely said.
 const char *fieldOfRules(const ChatRequest &request) {
   const ChatRules &rules = request.rules;
@@ -125,10 +115,8 @@ ServedModel::prepare(const ChatRequest &request, const RequestLimits &limits,
   return prompts;
 }
 
-std::optional<GenerateOptions> ServedModel::options(const ChatRequest &request,
-                                                    const ServedPrompt &prompt,
-                                                    const RequestLimits &limits,
-                                                    Problems &problems) const {
+GenerateOptions ServedModel::options(const ChatRequest &request,
+                                     const RequestLimits &limits) const {
   GenerateOptions options;
   options.maxTokens = request.maxTokens;
   if (limits.maxTokens > 0 &&
@@ -171,41 +159,30 @@ std::optional<GenerateOptions> ServedModel::options(const ChatRequest &request,
       biases[id] = never;
   for (const auto &[id, bias] : biases)
     sampling.logitBias.push_back({id, bias});
+  return options;
+}
 
+std::optional<ConstraintMaker>
+ServedModel::constraints(const ChatRequest &request, const ServedPrompt &prompt,
+                         Problems &problems) const {
   ChatRules rules = request.rules;
   rules.startsInThought = prompt.startsInThought;
   // A thought that nobody asked for is unlikely, but where other text is not
   // allowed it would be the only way out.
   if (isShaped(rules) && !request.thinking && !rules.startsInThought)
     rules.thinkingBudget = 0;
-  Result<std::shared_ptr<Constraint>> constraint =
-      makeConstraint(model(), tokens, tokenBytes, rules);
-  if (!constraint.ok()) {
-    problems.add(fieldOfRules(request), constraint.status().message());
+  Result<ConstraintMaker> maker =
+      compileRules(model(), tokens, tokenBytes, rules);
+  if (!maker.ok()) {
+    problems.add(fieldOfRules(request), maker.status().message());
     return std::nullopt;
   }
-  options.constraint = *std::move(constraint);
-  return options;
+  return *std::move(maker);
 }
 
 std::string ServedModel::tokenText(int32_t id) const {
-  const std::string_view piece = tokens.piece(id);
-  if (tokens.isSpecial(id))
-    return std::string(piece);
-  if (piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with(">"))
-    return std::string(1, static_cast<char>(std::stoi(
-                              std::string(piece.substr(3, 2)), nullptr, 16)));
-  std::string text;
-  constexpr std::string_view space = "\u2581";
-  for (size_t at = 0; at < piece.size();) {
-    if (piece.substr(at).starts_with(space)) {
-      text += ' ';
-      at += space.size();
-    } else {
-      text += piece[at++];
-    }
-  }
-  return text;
+  return std::string(tokens.isSpecial(id) ? tokens.piece(id)
+                                          : tokenBytes.bytes(id));
 }
 
 std::vector<ReplyToken>

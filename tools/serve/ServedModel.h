@@ -37,8 +37,6 @@ public:
   static Result<std::unique_ptr<ServedModel>>
   create(std::shared_ptr<const Bundle> bundle, std::string alias);
 
-  const Bundle &bundle() const { return *file; }
-  const std::shared_ptr<const Bundle> &sharedBundle() const { return file; }
   const schema::Model &model() const { return *file->program().model(); }
   const Tokenizer &tokenizer() const { return tokens; }
   const std::string &name() const { return shownName; }
@@ -61,11 +59,13 @@ public:
   std::optional<std::vector<ServedPrompt>>
   prepare(const ChatRequest &request, const RequestLimits &limits,
           const std::function<bool(size_t)> &take, Problems &problems) const;
-  /// Everything but the callbacks.
-  std::optional<GenerateOptions> options(const ChatRequest &request,
-                                         const ServedPrompt &prompt,
-                                         const RequestLimits &limits,
-                                         Problems &problems) const;
+  /// Everything but the callbacks and the constraint.
+  GenerateOptions options(const ChatRequest &request,
+                          const RequestLimits &limits) const;
+  /// Makes the constraints of answers; null where there are none.
+  std::optional<ConstraintMaker> constraints(const ChatRequest &request,
+                                             const ServedPrompt &prompt,
+                                             Problems &problems) const;
 
   /// A token's bytes as text; a mark's name for a special token.
   std::string tokenText(int32_t id) const;

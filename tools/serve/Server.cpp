@@ -10,20 +10,15 @@ namespace lapidary::serve {
 
 namespace {
 
-void send(httplib::Response &response, const Json &json, int status = 200) {
-  response.status = status;
-  response.set_content(dumpJson(json), "application/json");
-}
-
 bool isAnthropic(const std::string &path) {
   return path.starts_with("/v1/messages");
 }
 
 void sendError(const httplib::Request &request, httplib::Response &response,
                const ApiError &error) {
-  send(response,
-       isAnthropic(request.path) ? error.toAnthropic() : error.toJson(),
-       error.status);
+  sendJson(response,
+           isAnthropic(request.path) ? error.toAnthropic() : error.toJson(),
+           error.status);
 }
 
 /// What cpp-httplib itself refuses, in words.
@@ -69,6 +64,11 @@ void closeUnread(const httplib::Request &request, httplib::Response &response) {
 }
 
 } // namespace
+
+void sendJson(httplib::Response &response, const Json &json, int status) {
+  response.status = status;
+  response.set_content(dumpJson(json), "application/json");
+}
 
 Server::Server(ServerOptions chosen)
     : options(std::move(chosen)), http(options.connections),
@@ -258,7 +258,7 @@ void Server::answer(Api api, const httplib::Request &request,
   };
   auto full = [&] { fail({429, describeQueue()}); };
   if (loop->stopping())
-    return fail({503, "the server is stopping"});
+    return fail(stoppingError());
   if (!loop->hasRoom(1))
     return full();
   auto lease = std::make_shared<MemoryBudget::Lease>(budget);
@@ -286,7 +286,7 @@ void Server::answer(Api api, const httplib::Request &request,
   case EngineLoop::Submitted::Full:
     return full();
   case EngineLoop::Submitted::Stopping:
-    return fail({503, "the server is stopping"});
+    return fail(stoppingError());
   }
   HttpConnection *connection = HttpConnection::current();
   if (!stream) {
@@ -296,7 +296,7 @@ void Server::answer(Api api, const httplib::Request &request,
     if (error)
       return fail(*error);
     if (reply)
-      return send(response, *reply);
+      return sendJson(response, *reply);
     connection->closeAfterwards();
     response.status = 499;
     return;
@@ -335,7 +335,7 @@ void Server::addJsonRoute(
     Problems problems;
     const Json reply = handler(*body, lease, problems);
     if (problems.ok())
-      send(response, reply);
+      sendJson(response, reply);
     else
       sendFailure(request, response, problems.error());
   });

@@ -69,6 +69,9 @@ private:
   EngineLoop *loop = nullptr;
 };
 
+/// The whole of a reply.
+void sendJson(httplib::Response &response, const Json &json, int status = 200);
+
 /// Files that are built in.
 extern const char *const pageText;
 extern const char *const openApiText;

@@ -2,30 +2,17 @@
 // arguments are always JSON, and no special token comes out anywhere.
 #include "runtime/chat/AnswerParser.h"
 
-#include "frontends/formats/TokenizerJson.h"
+#include "test/TinyTokenizer.h"
 
 #include <gmock/gmock.h>
 #include <nlohmann/json.hpp>
 
-#include <fstream>
-#include <iterator>
 #include <random>
 
 using namespace lapidary;
 using nlohmann::ordered_json;
 
 namespace {
-
-const Tokenizer &tokenizer() {
-  static const std::vector<uint8_t> table = [] {
-    std::ifstream file(LAPIDARY_TEST_DIR "/models/tiny/tokenizer.json",
-                       std::ios::binary);
-    return *compileTokenizer({std::istreambuf_iterator<char>(file), {}},
-                             "tokenizer.json");
-  }();
-  static const Tokenizer result = *Tokenizer::create(table);
-  return result;
-}
 
 struct Piece {
   std::string text;
@@ -38,7 +25,8 @@ std::vector<Piece> pieces(std::string_view answer) {
   while (!answer.empty()) {
     if (answer[0] == '\1') {
       const size_t end = answer.find('\2');
-      result.push_back({"", *tokenizer().idOf(answer.substr(1, end - 1))});
+      result.push_back(
+          {"", *test::tinyTokenizer().idOf(answer.substr(1, end - 1))});
       answer.remove_prefix(end + 1);
       continue;
     }
@@ -74,7 +62,7 @@ void add(Gathered &all, const AnswerDelta &delta) {
 /// With text cut into parts of `size` bytes.
 Gathered parse(std::string_view answer, size_t size = SIZE_MAX,
                bool startsInThought = false) {
-  AnswerParser parser(tokenizer(), startsInThought);
+  AnswerParser parser(test::tinyTokenizer(), startsInThought);
   Gathered all;
   for (const Piece &piece : pieces(answer)) {
     if (piece.control >= 0) {
@@ -215,4 +203,16 @@ TEST(AnswerParserTest, AnythingGivesJsonAndNoMarks) {
     for (const std::string &text : {whole.content, whole.reasoning})
       EXPECT_EQ(text.find("<|"), std::string::npos);
   }
+}
+
+TEST(AnswerParserTest, KnowsPromptsThatEndInAThought) {
+  const std::string turn = "<bos><|turn>user\nHi<turn|>\n<|turn>model\n";
+  EXPECT_TRUE(endsInThought(turn + "<|channel>thought\n"));
+  EXPECT_TRUE(endsInThought(turn + "<|channel>thought\nWell, "));
+  EXPECT_FALSE(endsInThought(turn));
+  EXPECT_FALSE(endsInThought(turn + "<|channel>thought\n<channel|>"));
+  EXPECT_TRUE(endsInThought(turn + "<|channel>a<channel|><|channel>thought\n"));
+  // Of an earlier turn.
+  EXPECT_FALSE(endsInThought(turn + "<|channel>thought\n<turn|>\n" + turn));
+  EXPECT_FALSE(endsInThought(""));
 }

@@ -101,6 +101,21 @@ TEST(ChatConstraint, NothingIsAskedNothingIsMade) {
   EXPECT_EQ(*constraint, nullptr);
 }
 
+TEST(ChatConstraint, EachAnswerHasAPlaceOfItsOwn) {
+  const Vocabulary &vocabulary = Vocabulary::tiny();
+  ChatRules rules;
+  rules.grammar = "root ::= \"a\" [b-z]+";
+  const auto maker =
+      compileRules(tinyModel(), vocabulary.tokenizer, vocabulary.tokens, rules);
+  ASSERT_TRUE(maker.ok()) << maker.status().message();
+  const auto one = (*maker)(), other = (*maker)();
+  const std::vector<uint32_t> atStart = maskOf(*one);
+  EXPECT_TRUE(one->accept(vocabulary.tokenizer.encode("a")[0]).ok());
+  EXPECT_NE(maskOf(*one), atStart);
+  EXPECT_EQ(maskOf(*other), atStart);
+  EXPECT_EQ(maskOf(*(*maker)()), atStart);
+}
+
 TEST(ChatConstraint, AutoTakesTextAndCalls) {
   ChatRules rules = withTools();
   EXPECT_TRUE(takes(rules, "Hello {\"a\": 1}\n<turn|>"));
@@ -297,13 +312,18 @@ TEST(ChatConstraint, RulesOfRequests) {
   EXPECT_FALSE(rules->schema || rules->jsonObject);
   rules = read(R"({"tool_choice":{"type":"function","function":{"name":"f"}},
 "response_format":{"type":"json_schema","json_schema":{"schema":{"b":1,"a":2}}},
-"tools":null})");
+"tools":[{"function":{"name":"f"}}]})");
   ASSERT_TRUE(rules.ok());
   EXPECT_EQ(rules->toolName, "f");
   EXPECT_EQ(rules->toolChoice, ToolChoice::Required);
   EXPECT_EQ(rules->schema->dump(), R"({"b":1,"a":2})");
   rules = read(R"({"response_format":{"type":"json_object"}})");
   EXPECT_TRUE(rules.ok() && rules->jsonObject);
+  rules = read(R"({"response_format":{"type":"json_object","schema":{}},
+"tools":null})");
+  EXPECT_TRUE(rules.ok() && rules->schema && !rules->jsonObject);
+  rules = read(R"({"response_format":{"type":"json_schema","schema":true}})");
+  EXPECT_TRUE(rules.ok() && rules->schema);
   EXPECT_TRUE(read("{}").ok());
   rules = read(R"({"tools":[{"type":"function","function":{"name":"f"}},
 {"type":"function","function":{"name":"g"}}],"tool_choice":{"type":
@@ -321,18 +341,25 @@ TEST(ChatConstraint, RulesOfRequests) {
           {R"({"tool_choice":{"function":{}}})", "tool_choice"},
           {R"({"tool_choice":{"type":"allowed_tools","mode":"auto",
 "tools":[{"name":"f"}]}})",
-           "tool_choice.allowed_tools"},
+           "tool_choice.tools"},
+          {R"({"tool_choice":{"type":"allowed_tools","allowed_tools":{}}})",
+           "tool_choice.allowed_tools.mode"},
+          {R"({"tool_choice":"required"})", "tool_choice"},
+          {R"({"tool_choice":{"name":"f"},"tools":[{"name":"g"}]})",
+           "tool_choice"},
           {R"({"parallel_tool_calls":1})", "parallel_tool_calls"},
           {R"({"response_format":"json"})", "response_format"},
           {R"({"response_format":{"type":"xml"}})", "response_format.type"},
           {R"({"response_format":{"type":"json_schema"}})",
-           "response_format.json_schema"},
+           "response_format.schema"},
+          {R"({"response_format":{"type":"json_object","schema":true}})",
+           "response_format.schema"},
           {R"({"response_format":{"type":"json_schema","json_schema":{"schema":3}}})",
-           "response_format.json_schema"}}) {
+           "response_format.json_schema.schema"}}) {
     rules = read(request);
     ASSERT_FALSE(rules.ok()) << request;
     EXPECT_THAT(rules.status().message(),
-                testing::StartsWith(std::string(field) + ":"));
+                testing::MatchesRegex(std::string(field) + ":? .*"));
   }
 }
 

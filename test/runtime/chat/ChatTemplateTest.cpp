@@ -4,9 +4,8 @@
 #include "runtime/chat/ChatTemplate.h"
 
 #include "frontends/formats/ChatTemplateFile.h"
-#include "frontends/formats/TokenizerJson.h"
 #include "runtime/model/Prompt.h"
-#include "runtime/model/Tokenizer.h"
+#include "test/TinyTokenizer.h"
 
 #include <algorithm>
 #include <gmock/gmock.h>
@@ -32,8 +31,7 @@ std::string readFile(const std::filesystem::path &path) {
 }
 
 struct Chat {
-  std::vector<uint8_t> table, tree;
-  std::optional<Tokenizer> tokenizer;
+  std::vector<uint8_t> tree;
   std::optional<ChatTemplate> chat;
 };
 
@@ -42,11 +40,8 @@ const Chat &tinyChat() {
   static const Chat chat = [] {
     const std::filesystem::path folder = testFolder / "models/tiny";
     Chat result;
-    result.table = *compileTokenizer(readFile(folder / "tokenizer.json"),
-                                     "tokenizer.json");
     result.tree = *compileFolderTemplate(folder);
-    result.tokenizer = *Tokenizer::create(result.table);
-    result.chat = *ChatTemplate::create(result.tree, *result.tokenizer);
+    result.chat = *ChatTemplate::create(result.tree, test::tinyTokenizer());
     return result;
   }();
   return chat;
@@ -121,7 +116,7 @@ TEST(ChatTemplateTest, GivesTheReferencesPromptAndIds) {
     EXPECT_EQ(media.size(), golden["media"].size());
     auto expanded = expandMedia(*prompt, media);
     ASSERT_TRUE(expanded.ok()) << expanded.status().message();
-    EXPECT_EQ(tinyChat().tokenizer->encodeProtected(*expanded),
+    EXPECT_EQ(test::tinyTokenizer().encodeProtected(*expanded),
               golden["input_ids"].get<std::vector<int32_t>>());
     ++compared;
     withMedia += !media.empty();
@@ -241,7 +236,7 @@ TEST(ChatTemplateTest, DeepValuesAreRefusedNotFollowed) {
 }
 
 TEST(ChatTemplateTest, TextNeverBecomesASpecialToken) {
-  const Tokenizer &tokenizer = *tinyChat().tokenizer;
+  const Tokenizer &tokenizer = test::tinyTokenizer();
   std::vector<std::string> marks;
   for (int32_t id = 0; id < tokenizer.vocabularySize(); ++id)
     if (tokenizer.isSpecial(id))
@@ -293,7 +288,7 @@ TEST(ChatTemplateTest, TextNeverBecomesASpecialToken) {
 }
 
 TEST(ChatTemplateTest, PartsDoNotJoinToASpecialToken) {
-  const Tokenizer &tokenizer = *tinyChat().tokenizer;
+  const Tokenizer &tokenizer = test::tinyTokenizer();
   const std::string mark = "<turn|>";
   for (size_t cut = 1; cut < mark.size(); ++cut) {
     const json messages = json::array(

@@ -3,9 +3,11 @@
 #include "runtime/chat/ChatTemplate.h"
 
 #include "frontends/formats/ChatTemplateFile.h"
-#include "frontends/formats/TokenizerJson.h"
+#include "test/TinyTokenizer.h"
 
 #include <gmock/gmock.h>
+
+#include <pthread.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -25,13 +27,6 @@ std::string readFile(const std::string &path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-const Tokenizer &tokenizer() {
-  static const std::vector<uint8_t> table = *compileTokenizer(
-      readFile(testFolder + "models/tiny/tokenizer.json"), "tokenizer.json");
-  static const Tokenizer result = *Tokenizer::create(table);
-  return result;
-}
-
 const ordered_json hello = {{{"role", "user"}, {"content", "Hi"}}};
 
 Result<std::string> render(const std::string &source,
@@ -40,13 +35,34 @@ Result<std::string> render(const std::string &source,
   const std::vector<uint8_t> table = LAPIDARY_TRY(
       compileTemplate(source, "t.jinja", {{"bos_token", "<bos>"}}));
   const ChatTemplate chat =
-      LAPIDARY_TRY(ChatTemplate::create(table, tokenizer()));
+      LAPIDARY_TRY(ChatTemplate::create(table, test::tinyTokenizer()));
   return chat.render(messages, options);
 }
 
 std::string errorOf(const std::string &source) {
   const auto text = render(source);
   return text.ok() ? "no error: " + *text : text.status().message();
+}
+
+/// What errorOf finds on a thread with a stack of this size.
+std::string errorOnStack(const std::string &source, size_t stackBytes) {
+  struct Task {
+    const std::string &source;
+    std::string error;
+  } task = {source, {}};
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, stackBytes);
+  pthread_t thread;
+  const auto work = [](void *argument) -> void * {
+    Task &own = *static_cast<Task *>(argument);
+    own.error = errorOf(own.source);
+    return nullptr;
+  };
+  EXPECT_EQ(pthread_create(&thread, &attributes, work, &task), 0);
+  pthread_join(thread, nullptr);
+  pthread_attr_destroy(&attributes);
+  return task.error;
 }
 
 void compareAll(const ordered_json &file, size_t least) {
@@ -178,17 +194,81 @@ TEST(TemplateTest, LimitsHold) {
   EXPECT_THAT(errorOf(sum + " }}"), HasSubstr("levels"));
 }
 
+TEST(TemplateTest, TheDeepestCallsFitIntoAStack) {
+#if defined(__OPTIMIZE__) && !__has_feature(address_sanitizer)
+  constexpr size_t stackBytes = size_t(1) << 20;
+#else
+  constexpr size_t stackBytes = size_t(8) << 20;
+#endif
+  // A macro that calls itself from each place that has a value or statements.
+  const auto deep = [](const std::string &before, const std::string &after,
+                       int times, const std::string &call = "m()") {
+    std::string text = call;
+    for (int i = 0; i < times; ++i)
+      text = before + text + after;
+    return text;
+  };
+  std::vector<std::string> bodies;
+  for (int times : {1, 20}) {
+    for (auto [before, after] : {std::pair{"[", "]"},
+                                 {"{'a': ", "}"},
+                                 {"{'a': 1, 'b': ", "}"},
+                                 {"-", ""},
+                                 {"not ", ""},
+                                 {"(1 + ", ")"},
+                                 {"('a' ~ ", ")"},
+                                 {"(1 if ", ")"},
+                                 {"(1 if m.a else ", ")"},
+                                 {"(x or ", ")"},
+                                 {"(1 == ", ")"},
+                                 {"'a'[", "]"},
+                                 {"'a'[", ":]"},
+                                 {"'a'[1:2:", "]"},
+                                 {"(", ".a)"},
+                                 {"'a'|default(", ")"},
+                                 {"(", "|trim)"},
+                                 {"'a' is eq(", ")"},
+                                 {"'a'.strip(", ")"},
+                                 {"m(", ")"},
+                                 {"dict(a=", ")"},
+                                 {"range(", ")"},
+                                 {"namespace(a=", ").a"}})
+      bodies.push_back("{{ " + deep(before, after, times) + " }}");
+    for (auto [before, after] :
+         {std::pair{"{% if true %}", "{% endif %}"},
+          {"{% if x %}{% else %}", "{% endif %}"},
+          {"{% for i in 'a' %}", "{% endfor %}"},
+          {"{% for i in '' %}{% else %}", "{% endfor %}"},
+          {"{% set t %}", "{% endset %}"}})
+      bodies.push_back(deep(before, after, times, "{{ m() }}"));
+  }
+  bodies.insert(bodies.end(),
+                {"{% for i in m() %}{% endfor %}", "{% set t = m() %}",
+                 "{% for i in 'a' if m() %}{% endfor %}"});
+  for (const std::string &body : bodies) {
+    SCOPED_TRACE(body);
+    EXPECT_THAT(
+        errorOnStack("{% macro m(a) %}" + body + "{% endmacro %}{{ m() }}",
+                     stackBytes),
+        HasSubstr("too deeply"));
+  }
+  EXPECT_THAT(
+      errorOnStack("{% macro m(a=m()) %}{% endmacro %}{{ m() }}", stackBytes),
+      HasSubstr("too deeply"));
+}
+
 TEST(TemplateTest, AnAlteredTableIsRefusedOrHarmless) {
   const auto table = *compileTemplate(
       readFile(testFolder + "models/tiny/chat_template.jinja"), "t", {});
   for (size_t size = 0; size < table.size(); size += 7)
-    EXPECT_FALSE(
-        ChatTemplate::create(std::span(table).first(size), tokenizer()).ok());
+    EXPECT_FALSE(ChatTemplate::create(std::span(table).first(size),
+                                      test::tinyTokenizer())
+                     .ok());
   size_t opened = 0;
   for (size_t at = 0; at < table.size(); at += 3) {
     std::vector<uint8_t> altered = table;
     altered[at] ^= static_cast<uint8_t>(1 + at % 255);
-    auto chat = ChatTemplate::create(altered, tokenizer());
+    auto chat = ChatTemplate::create(altered, test::tinyTokenizer());
     if (!chat.ok())
       continue;
     ++opened;

@@ -2,13 +2,11 @@
 // that a given text can take.
 #pragma once
 
-#include "frontends/formats/TokenizerJson.h"
 #include "runtime/grammar/TokenGrammar.h"
+#include "test/TinyTokenizer.h"
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <random>
 
@@ -16,7 +14,6 @@ namespace lapidary::test {
 
 /// The tiny checkpoint's tokens.
 struct Vocabulary {
-  std::vector<uint8_t> table;
   Tokenizer tokenizer;
   TokenTable tokens;
   /// Tokens that text is made of, by their bytes.
@@ -24,16 +21,9 @@ struct Vocabulary {
 
   static const Vocabulary &tiny() {
     static const Vocabulary vocabulary = [] {
-      std::ifstream file(LAPIDARY_TEST_DIR "/models/tiny/tokenizer.json",
-                         std::ios::binary);
-      auto table = compileTokenizer({std::istreambuf_iterator<char>(file), {}},
-                                    "tokenizer.json");
-      EXPECT_TRUE(table.ok()) << table.status().message();
-      auto tokenizer = Tokenizer::create(*table);
-      EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
-      auto tokens = TokenTable::create(*tokenizer);
+      auto tokens = TokenTable::create(tinyTokenizer());
       EXPECT_TRUE(tokens.ok()) << tokens.status().message();
-      return Vocabulary{*std::move(table), *tokenizer, *std::move(tokens), {}};
+      return Vocabulary{tinyTokenizer(), *std::move(tokens), {}};
     }();
     static const bool filled = [&] {
       auto &byText = const_cast<Vocabulary &>(vocabulary).byText;

@@ -3,31 +3,25 @@
 import base64
 import json
 import os
-import socket
+import re
 import subprocess
-import time
+import threading
 
 from support import content, expect, idle, send
 
 GOLDEN = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../golden"))
 
 
-def freePort():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def start(lapidary, bundle):
-    port = freePort()
-    server = subprocess.Popen([lapidary, "serve", bundle, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    return server, f"http://127.0.0.1:{port}/"
+    server = subprocess.Popen([lapidary, "serve", bundle, "--port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # The line with the address says that the port is open.
+    for line in server.stderr:
+        found = re.search(r"http://\S+", line)
+        if found:
+            # Nobody reads the rest.
+            threading.Thread(target=server.stderr.read, daemon=True).start()
+            return server, found[0] + "/"
+    raise RuntimeError("no server")
 
 
 def ask(page, text, file=None):

@@ -4,6 +4,9 @@
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
+#include <httplib.h>
+
+#include <thread>
 
 using namespace lapidary;
 using namespace lapidary::serve;
@@ -130,6 +133,69 @@ TEST(ServeAccess, UrlsAreCheckedBeforeAnyConnection) {
     const auto result = fetchMedium(url, 1 << 20);
     EXPECT_EQ(result.status().getCode(), StatusCode::InvalidArgument) << url;
   }
+}
+
+std::string partsOf(const std::string &text) {
+  const Result<MediaUrl> url = parseMediaUrl(text);
+  return url.ok() ? (url->isSecure ? "s " : "") + url->host + " " + url->port +
+                        " " + url->path
+                  : url.status().message();
+}
+
+TEST(ServeMedia, UrlsHaveAHostAPortAndAPath) {
+  EXPECT_EQ(partsOf("http://a.org"), "a.org 80 /");
+  EXPECT_EQ(partsOf("https://A.org/x/y.png?z=/1#part"),
+            "s a.org 443 /x/y.png?z=/1");
+  EXPECT_EQ(partsOf("http://a.org:8080?q"), "a.org 8080 /?q");
+  EXPECT_EQ(partsOf("http://a.org#x"), "a.org 80 /");
+  for (const char *wrong : {"http://", "http:///x", "http://u@a.org/",
+                            "http://[::1]/", "http://::1/", "http://a.org:/",
+                            "http://a.org:80a/", "http://a.org:123456/"})
+    EXPECT_EQ(partsOf(wrong), "the URL's host is not understood") << wrong;
+  EXPECT_EQ(partsOf("ftp://a.org/"), "expected an http or https URL");
+  EXPECT_EQ(partsOf("http://a.org/x\r\nHost: b.org"),
+            "the URL has a space or a control character");
+}
+
+TEST(ServeMedia, AreFetchedFromTheAddressThatWasChecked) {
+  httplib::Server server;
+  std::string host;
+  server.Get("/a.png",
+             [&](const httplib::Request &request, httplib::Response &response) {
+               host = request.get_header_value("Host");
+               response.set_content(std::string("PNG\0\1", 5), "image/png");
+             });
+  server.Get("/empty", [](const auto &, httplib::Response &) {});
+  server.Get("/away", [](const auto &, httplib::Response &response) {
+    response.set_redirect("/a.png");
+  });
+  const int port = server.bind_to_any_port("127.0.0.1");
+  ASSERT_GT(port, 0);
+  std::thread serving([&] { server.listen_after_bind(); });
+  const std::string place = "http://media.example:" + std::to_string(port);
+  const auto fetch = [&](const char *path, size_t most) {
+    return fetchFrom(*parseMediaUrl(place + path), "127.0.0.1", most);
+  };
+
+  const auto bytes = fetch("/a.png", 5);
+  EXPECT_TRUE(bytes.ok()) << bytes.status().message();
+  if (bytes.ok())
+    EXPECT_EQ(*bytes, (std::vector<uint8_t>{'P', 'N', 'G', 0, 1}));
+  EXPECT_EQ(host, "media.example:" + std::to_string(port));
+  EXPECT_THAT(fetch("/a.png", 4).status().message(),
+              testing::HasSubstr("more than 4 bytes"));
+  EXPECT_THAT(fetch("/empty", 5).status().message(),
+              testing::HasSubstr("empty"));
+  for (const char *path : {"/none", "/away"})
+    EXPECT_THAT(fetch(path, 5).status().message(),
+                testing::HasSubstr("did not give the medium"))
+        << path;
+  // By its name it is not asked, for the name has no public address.
+  EXPECT_FALSE(
+      fetchMedium("http://localhost:" + std::to_string(port) + "/a.png", 5)
+          .ok());
+  server.stop();
+  serving.join();
 }
 
 } // namespace

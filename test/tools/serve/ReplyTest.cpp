@@ -217,7 +217,7 @@ TEST(ServeReply, BytesThatAreNoTextStayValidJson) {
 }
 
 TEST(ServeReply, ErrorsEndStreamsInEachForm) {
-  const ApiError error{500, "broken", "", "", ""};
+  const ApiError error{500, "broken"};
   EXPECT_EQ(eventsOf(makeReplyWriter(Api::Chat, makeHead())->fail(error))[0]
                 .data["error"]["message"],
             "broken");

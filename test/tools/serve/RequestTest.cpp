@@ -303,6 +303,19 @@ TEST(ServeRequest, ToolsAndSchemasBecomeRules) {
     "tool_choice": {"type": "function", "function": {"name": "f"}})"));
   EXPECT_EQ(request.rules.toolName, "f");
   EXPECT_FALSE(request.rules.parallelCalls);
+  const std::string two = R"(, "tools": [{"type": "function", "function":
+    {"name": "f"}}, {"type": "function", "function": {"name": "g"}}])";
+  request = accept(parseChat, with(two + R"(, "tool_choice": {"type":
+    "allowed_tools", "allowed_tools": {"mode": "required", "tools":
+    [{"type": "function", "function": {"name": "g"}}]}})"));
+  EXPECT_EQ(request.rules.toolChoice, ChatRules::ToolChoice::Required);
+  EXPECT_EQ(request.rules.toolName, "");
+  ASSERT_EQ(request.templateOptions["tools"].size(), 1u);
+  EXPECT_EQ(request.templateOptions["tools"][0]["function"]["name"], "g");
+  EXPECT_EQ(refuse(parseChat, with(two + R"(, "tool_choice": {"type":
+    "allowed_tools", "allowed_tools": {"mode": "auto", "tools":
+    [{"type": "function", "function": {"name": "h"}}]}})")),
+            "tool_choice.allowed_tools.tools");
   request = accept(parseChat, with(R"(, "response_format": {"type":
     "json_schema", "json_schema": {"name": "n", "schema": {"b": 1, "a": 2}}})"));
   ASSERT_TRUE(request.rules.schema);
@@ -362,13 +375,24 @@ TEST(ServeRequest, ResponsesItemsBecomeMessages) {
   EXPECT_EQ(request.maxTokens, 5);
   EXPECT_TRUE(request.thinking);
   EXPECT_TRUE(request.rules.schema);
-  EXPECT_EQ(request.echoed.dump(), R"({"instructions":"Be brief."})");
+  EXPECT_EQ(request.echoed["instructions"], "Be brief.");
+  EXPECT_FALSE(request.echoed.contains("tool_choice"));
   const ChatRequest echoed = accept(parseResponses, R"({"input": "a",
     "metadata": {"k": "v"}, "tool_choice": {"type": "function", "name": "f"},
     "tools": [{"type": "function", "name": "f", "parameters": {}}]})");
   EXPECT_EQ(echoed.echoed["metadata"].dump(), R"({"k":"v"})");
   EXPECT_EQ(echoed.echoed["tool_choice"].dump(),
             R"({"type":"function","name":"f"})");
+  const ChatRequest allowed = accept(parseResponses, R"({"input": "a",
+    "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools":
+      [{"type": "function", "name": "g"}, {"type": "function", "name": "g"}]},
+    "tools": [{"type": "function", "name": "f"},
+              {"type": "function", "name": "g"}]})");
+  EXPECT_EQ(allowed.rules.tools.size(), 1u);
+  EXPECT_EQ(allowed.echoed["tools"].size(), 2u);
+  EXPECT_EQ(allowed.echoed["tool_choice"].dump(),
+            R"({"type":"allowed_tools","mode":"auto",)"
+            R"("tools":[{"type":"function","name":"g"}]})");
   EXPECT_EQ(accept(parseResponses, R"({"input": "a", "tool_choice": "none"})")
                 .echoed["tool_choice"],
             "none");

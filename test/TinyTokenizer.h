@@ -1,13 +1,13 @@
-// The tiny checkpoint's tokenizer, for targets that need one.
+// The tiny checkpoint's tokenizer.
 #pragma once
 
 #include "frontends/formats/Json.h"
 #include "frontends/formats/TokenizerJson.h"
 #include "runtime/model/Tokenizer.h"
 
-namespace lapidary {
+namespace lapidary::test {
 
-inline const Tokenizer &fuzzTokenizer() {
+inline const Tokenizer &tinyTokenizer() {
   static const std::vector<uint8_t> table = *compileTokenizer(
       *readTextFile(LAPIDARY_TEST_DIR "/models/tiny/tokenizer.json", 1u << 26),
       "tokenizer.json");
@@ -15,4 +15,4 @@ inline const Tokenizer &fuzzTokenizer() {
   return tokenizer;
 }
 
-} // namespace lapidary
+} // namespace lapidary::test
