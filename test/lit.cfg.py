@@ -3,7 +3,8 @@
 #
 # Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16, %tiny_q8_0 and %tiny_mtp (compiled bundles),
 # %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `bundles`, `jinja2`, `root`,
-# `avx2`, `avx512`.
+# `avx2`, `avx512`, `vulkan` where there is a device for it. %vulkan sets the validation layer on, where it is installed.
+import json
 import os
 import subprocess
 
@@ -33,6 +34,22 @@ config.substitutions += [
     ("%python", config.python),
 ]
 
+# Devices are what the tool under test finds; the layer makes it find none where it is missing.
+def listDevices(**variables):
+    try:
+        command = [config.tools + "/lapidary", "devices", "--json"]
+        found = subprocess.run(command, capture_output=True, env=dict(os.environ, **variables))
+        return [device["device"] for device in json.loads(found.stdout)["devices"]]
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+validation = {"LAPIDARY_VULKAN_VALIDATION": "1"}
+if "vulkan:0" in listDevices():
+    config.available_features.add("vulkan")
+    if "vulkan:0" not in listDevices(**validation):
+        validation = {}
+config.substitutions.append(("%vulkan", " ".join(f"{name}={value}" for name, value in validation.items())))
 if not config.runtimeOnly:
     config.available_features.add("compiler")
 if os.path.exists(config.buildRoot + "/tiny-bf16.lap"):

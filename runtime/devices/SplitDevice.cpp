@@ -3,6 +3,7 @@
 #include "runtime/devices/SplitDevice.h"
 
 #include "runtime/core/Text.h"
+#include "runtime/devices/CompareDevices.h"
 #include "runtime/devices/cpu/CpuDevice.h"
 #include "runtime/devices/vulkan/VulkanDevice.h"
 
@@ -47,42 +48,6 @@ int64_t layerOf(const schema::Program &program,
 /// Entry points whose dispatches are layers of the text model.
 bool hasLayers(std::string_view entry) {
   return entry == "prefill" || entry == "extend" || entry == "decode";
-}
-
-bool sameOperands(const schema::Dispatch &left, const schema::Dispatch &right) {
-  return std::ranges::equal(*left.operands(), *right.operands(),
-                            [](const auto *one, const auto *two) {
-                              return one->kind() == two->kind() &&
-                                     one->index() == two->index() &&
-                                     one->offset() == two->offset();
-                            });
-}
-
-/// Whether what one of the targets left in arena and caches is what the other
-/// expects there.
-Status checkSameProgram(const schema::Target &left,
-                        const schema::Target &right) {
-  auto differs = [](std::string_view what) {
-    return unsupported(
-        concat("layers cannot be divided between the CPU and a GPU: the "
-               "bundle's programs for them differ in ",
-               what, "; compile the checkpoint for both at once"));
-  };
-  if (left.entries()->size() != right.entries()->size())
-    return differs("their entry points");
-  for (uint32_t index = 0; index < left.entries()->size(); ++index) {
-    const schema::EntryPoint &one = *left.entries()->Get(index),
-                             &two = *right.entries()->Get(index);
-    if (one.name()->string_view() != two.name()->string_view() ||
-        one.max_tokens() != two.max_tokens() ||
-        one.arena_bytes() != two.arena_bytes() ||
-        !std::ranges::equal(*one.dispatches(), *two.dispatches(),
-                            [](const auto *first, const auto *second) {
-                              return sameOperands(*first, *second);
-                            }))
-      return differs(concat("\"", one.name()->string_view(), "\""));
-  }
-  return {};
 }
 
 class SplitCaches final : public SequenceCaches {
@@ -141,6 +106,20 @@ splitByLayers(const schema::Program &program, const schema::Target &target,
         --cut;
     onCpu.push_back({0, cut});
     onGpu.push_back({cut, dispatches.size()});
+  }
+  // A companion reads the caches of the last layers: it is where they are.
+  const std::vector<bool> hostCaches = findUse(program, target, onCpu).caches;
+  for (uint32_t index = 0; index < onCpu.size(); ++index) {
+    const schema::EntryPoint &entry = *target.entries()->Get(index);
+    if (!entry.name()->string_view().starts_with("draft"))
+      continue;
+    for (const schema::Dispatch *dispatch : *entry.dispatches())
+      for (const schema::BufferRef *operand : *dispatch->operands())
+        if (operand->kind() == schema::BufferKind::Cache &&
+            hostCaches[operand->index()]) {
+          onCpu[index] = {0, entry.dispatches()->size()};
+          onGpu[index] = {onCpu[index].last, onCpu[index].last};
+        }
   }
   const std::vector<bool> cpuCaches = findUse(program, target, onCpu).caches,
                           gpuCaches = findUse(program, target, onGpu).caches;

@@ -4,6 +4,7 @@
 
 #include "runtime/core/Text.h"
 #include "runtime/model/EntryPoints.h"
+#include "runtime/model/FirstRun.h"
 #include "runtime/model/Speculation.h"
 
 #include <algorithm>
@@ -25,6 +26,7 @@ Engine::create(std::shared_ptr<const Bundle> bundle,
   if (!engine)
     return outOfMemory("no memory for an engine");
   LAPIDARY_TRY(engine->plan.check());
+  LAPIDARY_TRY(checkFirstRun(bundle, options));
   engine->runner = LAPIDARY_TRY(
       createDevice(bundle, options.device, engine->plan.deviceOptions()));
   engine->file = std::move(bundle);

@@ -2,9 +2,11 @@
 #include "tools/lapidary/BundleSummary.h"
 
 #include "runtime/devices/cpu/CpuFeatures.h"
+#include "runtime/devices/vulkan/VulkanLibrary.h"
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -54,14 +56,21 @@ TargetSummary summarizeTarget(const schema::Program &program,
   summary.device = target.device()->str();
   summary.architecture = target.architecture()->str();
   const CpuFeatures &cpu = cpuFeatures();
+  std::optional<VulkanPhysicalDevice> gpu;
+  if (summary.device == "vulkan")
+    if (auto instance = VulkanInstance::create(); instance.ok())
+      if (auto device = (*instance)->find("vulkan"); device.ok())
+        gpu = *std::move(device);
   for (const auto *variant : *target.variants()) {
     VariantSummary line;
     line.name = variant->name()->str();
     line.codeBytes = program.segments()->Get(variant->segment())->size();
-    line.runsHere = summary.architecture == cpu.architecture;
+    line.runsHere = gpu || (summary.device == "cpu" &&
+                            summary.architecture == cpu.architecture);
     for (const auto *feature : *variant->features()) {
       line.features.push_back(feature->str());
-      line.runsHere = line.runsHere && cpu.has(feature->string_view());
+      line.runsHere = line.runsHere && (gpu ? gpu->has(feature->string_view())
+                                            : cpu.has(feature->string_view()));
     }
     summary.variants.push_back(std::move(line));
   }

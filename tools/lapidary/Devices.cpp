@@ -6,8 +6,6 @@
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/Terminal.h"
 
-#include <optional>
-
 namespace lapidary::cli {
 
 namespace {
@@ -140,21 +138,6 @@ void addDeviceOptions(CLI::App &command, DeviceChoice &choice) {
   command.add_flag("--skip-selftest", choice.skipSelfTest,
                    "Do not test a bundle that a GPU's driver has not run "
                    "before");
-}
-
-void DeviceChoice::apply(SessionOptions &session) const {
-  session.device = device;
-  session.gpuLayers = gpuLayers;
-  session.skipSelfTest = skipSelfTest;
-  auto progress = std::make_shared<std::optional<Progress>>();
-  session.progress = [progress](uint64_t done, uint64_t total) {
-    if (!*progress)
-      progress->emplace("Loading the weights");
-    (*progress)->update(done, total);
-    if (done == total)
-      progress->reset();
-    return !wasInterrupted();
-  };
 }
 
 void addDevicesCommand(CLI::App &app, Action &action) {

@@ -1,6 +1,7 @@
 // `lapidary selftest`: whether this machine computes what the compiler says the
 // model gives.
 #include "runtime/model/SelfTest.h"
+#include "runtime/model/FirstRun.h"
 #include "tools/lapidary/Command.h"
 #include "tools/lapidary/Terminal.h"
 
@@ -59,6 +60,7 @@ Result<int> selfTest(const SelfTestOptions &options) {
   LAPIDARY_TRY(verifyWeights(*bundle));
   SessionOptions session;
   options.device.apply(session);
+  session.skipSelfTest = true; // this is it
   session.threads = options.threads;
   const auto results = LAPIDARY_TRY(runSelfTests(bundle, session));
   if (results.empty()) {
@@ -72,6 +74,11 @@ Result<int> selfTest(const SelfTestOptions &options) {
   const auto failures =
       std::count_if(results.begin(), results.end(),
                     [](const SelfTestResult &result) { return !result.pass; });
+  if (failures == 0)
+    rememberSelfTest(*bundle, session);
+  else if (Result<std::string> culprit = findWrongKernel(bundle, session);
+           culprit.ok() && !culprit->empty())
+    std::fprintf(stderr, "lapidary: %s\n", culprit->c_str());
   if (failures == 0)
     return static_cast<int>(Success);
   std::fprintf(stderr,

@@ -5,9 +5,52 @@
 #include "runtime/core/Text.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <new>
 
 namespace lapidary {
+
+Result<VulkanOverrides> readOverrides() {
+  VulkanOverrides overrides;
+  const char *variable = std::getenv("LAPIDARY_VULKAN_LIMITS");
+  std::string_view rest = variable ? variable : "";
+  while (!rest.empty()) {
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), item.size() + 1));
+    const size_t equals = std::min(item.find('='), item.size());
+    const std::string_view name = item.substr(0, equals),
+                           text =
+                               item.substr(std::min(equals + 1, item.size()));
+    if (name == "without") {
+      overrides.without.emplace_back(text);
+      continue;
+    }
+    uint64_t value = 0;
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), value);
+    bool known = error == std::errc() && end == text.data() + text.size();
+    if (name == "binding")
+      overrides.bindingRange = value;
+    else if (name == "workgroups")
+      overrides.workgroups =
+          static_cast<uint32_t>(std::min<uint64_t>(value, UINT32_MAX));
+    else if (name == "allocation")
+      overrides.allocation = value;
+    else if (name == "memory")
+      overrides.memory = value;
+    else if (name == "staging")
+      overrides.staging = value != 0;
+    else
+      known = false;
+    if (!known)
+      return invalidArgument(concat(
+          "LAPIDARY_VULKAN_LIMITS has \"", item,
+          "\", expected binding, workgroups, allocation, memory or staging "
+          "with a number, or without with a feature"));
+  }
+  return overrides;
+}
 
 Result<std::shared_ptr<VulkanContext>>
 VulkanContext::create(std::shared_ptr<VulkanInstance> instance,

@@ -22,6 +22,11 @@ struct VulkanOverrides {
   std::vector<std::string> without;
 };
 
+/// What LAPIDARY_VULKAN_LIMITS asks for: "binding=300000,workgroups=64,
+/// allocation=BYTES,memory=BYTES,staging=1,without=FEATURE", each of them or
+/// none; an error for anything else.
+Result<VulkanOverrides> readOverrides();
+
 struct VulkanLimits {
   uint64_t bindingRange = 0;
   uint64_t offsetAlignment = 1;

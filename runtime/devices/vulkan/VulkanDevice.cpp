@@ -73,6 +73,29 @@ selectVulkanVariant(const schema::Target &target,
                             "; it has: ", list));
 }
 
+Result<VulkanIdentity> identifyVulkan(const Bundle &bundle,
+                                      const schema::Target &target,
+                                      const std::string &name) {
+  std::shared_ptr<VulkanInstance> instance =
+      LAPIDARY_TRY(VulkanInstance::create());
+  VulkanPhysicalDevice device = LAPIDARY_TRY(instance->find(name));
+  const schema::Variant *variant = LAPIDARY_TRY(
+      selectVulkanVariant(target, device, LAPIDARY_TRY(readOverrides())));
+  std::string_view variantName = variant->name()->string_view();
+  return VulkanIdentity{vulkanCacheStem(bundle, device, variantName),
+                        concat("variant \"", variantName, "\" on ", device.name,
+                               " (", device.driver, ")")};
+}
+
+Result<std::unique_ptr<VulkanDevice>>
+VulkanDevice::create(std::shared_ptr<const Bundle> bundle,
+                     const schema::Target &target, const std::string &name,
+                     const DeviceOptions &options,
+                     std::span<const DispatchRange> ranges) {
+  const VulkanOverrides overrides = LAPIDARY_TRY(readOverrides());
+  return create(std::move(bundle), target, name, options, ranges, overrides);
+}
+
 Result<std::unique_ptr<VulkanDevice>> VulkanDevice::create(
     std::shared_ptr<const Bundle> bundle, const schema::Target &target,
     const std::string &name, const DeviceOptions &options,

@@ -15,8 +15,13 @@ public:
   static Result<std::unique_ptr<VulkanDevice>>
   create(std::shared_ptr<const Bundle> bundle, const schema::Target &target,
          const std::string &name, const DeviceOptions &options,
-         std::span<const DispatchRange> ranges = {},
-         const VulkanOverrides &overrides = {});
+         std::span<const DispatchRange> ranges = {});
+  /// On a device made smaller than it is.
+  static Result<std::unique_ptr<VulkanDevice>>
+  create(std::shared_ptr<const Bundle> bundle, const schema::Target &target,
+         const std::string &name, const DeviceOptions &options,
+         std::span<const DispatchRange> ranges,
+         const VulkanOverrides &overrides);
   ~VulkanDevice() override;
 
   const schema::Target &target() const override { return *program.target; }
@@ -80,11 +85,21 @@ private:
   Counters counted;
 };
 
+/// What stands for `bundle` on this device, its driver and the variant that
+/// would be taken, in names of files in the cache folder; and, for people, what
+/// that is. Empty where there is no such folder.
+struct VulkanIdentity {
+  std::string stem, description;
+};
+Result<VulkanIdentity> identifyVulkan(const Bundle &bundle,
+                                      const schema::Target &target,
+                                      const std::string &name);
+
 /// The first variant whose features `device` has, or the one that
 /// LAPIDARY_VULKAN names.
 Result<const schema::Variant *>
 selectVulkanVariant(const schema::Target &target,
                     const VulkanPhysicalDevice &device,
-                    const VulkanOverrides &overrides = {});
+                    const VulkanOverrides &overrides);
 
 } // namespace lapidary

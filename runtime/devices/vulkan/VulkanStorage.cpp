@@ -78,7 +78,7 @@ Result<VulkanPack> uploadWeights(const std::shared_ptr<VulkanContext> &context,
                                  VulkanStaging &staging, const Bundle &bundle,
                                  const ProgramUse &use,
                                  const ProgressCallback &progress) {
-  LAPIDARY_TRY(bundle.verifyWeights());
+  LAPIDARY_TRY(bundle.verifyWeights(progress));
   std::vector<uint64_t> sizes(use.segments.size());
   uint64_t total = 0, done = 0;
   for (uint32_t index = 0; index < sizes.size(); ++index)

@@ -139,6 +139,37 @@ const Broken cases[] = {
     {"of kind Weight, expected Code", [](TestProgram &p) { p.targets[0].variants[1].segment = 2; }},
     {"a feature of variant", [](TestProgram &p) { p.targets[0].variants[1].features = {""}; }},
     {"the device of target 0", [](TestProgram &p) { p.targets[0].device = ""; }},
+    {"has 0 modules, expected 7",
+     [](TestProgram &p) { p.targets[0].device = "vulkan"; }},
+    {"has 1 modules, expected 0",
+     [](TestProgram &p) { p.targets[0].variants[0].modules = {{0, 4}}; }},
+    {"module 6 of variant \"plain\" of target vulkan/x86_64 has 8 bytes at byte "
+     "296 of 300",
+     [](TestProgram &p) {
+       p.targets[0].device = "vulkan";
+       for (TestVariant &variant : p.targets[0].variants)
+         variant.modules.assign(7, {0, 300});
+       p.targets[0].variants[1].modules[6] = {296, 8};
+     }},
+    {"expected whole words inside of it",
+     [](TestProgram &p) {
+       p.targets[0].device = "vulkan";
+       for (TestVariant &variant : p.targets[0].variants)
+         variant.modules.assign(7, {2, 16});
+     }},
+    {"the token tile of kernel \"lap_test_store\"",
+     [](TestProgram &p) { p.targets[0].kernels[0].tokenTile = -1; }},
+    {"has 2 window_bytes, expected 7",
+     [](TestProgram &p) { p.targets[0].kernels[0].windowBytes = {4, 4}; }},
+    {"operand 3 of kernel \"lap_test_store\" in dispatch 0 of entry point "
+     "\"prefill\" of target cpu/x86_64 has row tiles of 6 bytes",
+     [](TestProgram &p) {
+       p.targets[0].kernels[0].windowBytes = {0, 0, 0, 6, 0, 0, 0};
+     }},
+    {"expected a multiple of 4 up to 4398046511104, and 0 in the arena",
+     [](TestProgram &p) {
+       p.targets[0].kernels[0].windowBytes = {0, 0, 0, 0, 0, 0, 4};
+     }},
     {"the architecture of target 0", [](TestProgram &p) { p.targets[0].architecture = ""; }},
     {"kernel 2 of target cpu/x86_64", [](TestProgram &p) { p.targets[0].kernels[2].symbol = ""; }},
     {"no entry point \"decode\"", [](TestProgram &p) { entry(p, 1).name = "other"; }},

@@ -99,13 +99,48 @@ TEST_F(VulkanTest, RefusesModulesThatAreNone) {
               HasSubstr("is no SPIR-V module"));
 }
 
+TEST_F(VulkanTest, ListensToTheValidationLayer) {
+  if (!std::getenv("LAPIDARY_VULKAN_VALIDATION"))
+    GTEST_SKIP() << "there is no validation layer";
+  TestProgram program = makeVulkanProgram();
+  Bytes &code = program.segments.back().bytes;
+  const Bytes wide = readFile(std::string(LAPIDARY_TEST_SHADERS) + "/Wide.spv");
+  for (TestVariant &variant : program.targets[0].variants)
+    variant.modules[5] = {code.size(), wide.size()};
+  code.insert(code.end(), wide.begin(), wide.end());
+  EXPECT_THAT(makeDevice(openBundle(program)).status().message(),
+              HasSubstr("validation layer complains"));
+  program.targets[0].variants[1].features = {"shaderInt64"};
+  auto device = makeDevice(openBundle(program));
+  EXPECT_TRUE(device.ok()) << device.status().message();
+}
+
+TEST_F(VulkanTest, ReadsLimitsFromTheEnvironment) {
+  ScopedVariable limits(
+      "LAPIDARY_VULKAN_LIMITS",
+      "binding=300,workgroups=64,memory=7,staging=1,without=a,without=b");
+  auto read = readOverrides();
+  ASSERT_TRUE(read.ok()) << read.status().message();
+  EXPECT_EQ(read->bindingRange, 300u);
+  EXPECT_EQ(read->workgroups, 64u);
+  EXPECT_EQ(read->memory, 7u);
+  EXPECT_TRUE(read->staging);
+  EXPECT_THAT(read->without, testing::ElementsAre("a", "b"));
+  for (const char *bad : {"binding", "binding=x", "size=3", "staging=1x"}) {
+    ScopedVariable other("LAPIDARY_VULKAN_LIMITS", bad);
+    EXPECT_THAT(readOverrides().status().message(),
+                HasSubstr("expected binding"));
+  }
+}
+
 TEST_F(VulkanTest, RefusesWhatDoesNotFit) {
   auto bundle = openBundle(makeVulkanProgram());
   VulkanOverrides full;
   full.memory = 20000;
   auto device = makeDevice(bundle, full);
   EXPECT_EQ(device.status().getCode(), StatusCode::OutOfMemory);
-  EXPECT_THAT(device.status().message(), HasSubstr("(weights 97.54 KB, caches"));
+  EXPECT_THAT(device.status().message(),
+              HasSubstr("(weights 97.54 KB, caches"));
   EXPECT_THAT(device.status().message(), HasSubstr("--gpu-layers"));
   VulkanOverrides narrow;
   narrow.bindingRange = 1000;
