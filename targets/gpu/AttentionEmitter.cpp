@@ -9,6 +9,9 @@ using namespace mlir::lap::simt;
 
 static constexpr int64_t blockRows = KvCacheType::blockRows;
 static constexpr int64_t threads = KernelEmitter::threads;
+/// Queries of a workgroup in steps of one token: these have few workgroups, and
+/// what several of them read of the cache comes from memory once.
+static constexpr int64_t mostOfOneToken = 8;
 /// Elements or positions that are loaded at once, at most.
 static constexpr int64_t mostLoads = 16;
 /// Products of keys that are written out for that. Steps of many tokens have
@@ -32,7 +35,8 @@ AttentionEmitter::AttentionEmitter(KernelEmitter &e,
   kvHeads = type.getHeads();
   headDim = type.getHeadDim();
   group = getWidth(queryValue) / (kvHeads * headDim);
-  runs = llvm::divideCeil(group, mostQueries);
+  runs = llvm::divideCeil(group, e.getStaticTokens() == 1 ? mostOfOneToken
+                                                          : mostQueries);
   members = llvm::divideCeil(group, runs);
   tokens = e.getStaticTokens() == 1 ? 1 : mostQueries / members;
   queries = tokens * members;
