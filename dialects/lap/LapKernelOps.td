@@ -165,7 +165,8 @@ def Lap_PartialAttentionOp : Lap_Op<"partial_attention", [MemoryEffects<[MemRead
   let description = [{
     What `lap.attention` computes, for each of `splits` parts of the positions on its own, so that one token's work is many
     independent pieces. A row of the result holds, for H query heads: the sums of values weighted by `exp(score - maximum)`
-    (split, head, element), the maxima (head, split), -inf where the part is empty, and the sums of weights (head, split).
+    (split, head, element), the maxima (head, split), -inf (of a GPU: -3e38) where the part is empty, and the sums of weights
+    (head, split).
     `lap.merge_attention` brings them together.
 
     - (C1) the query's width is a multiple of the cache's heads * head_dim.
@@ -189,7 +190,7 @@ def Lap_MergeAttentionOp : Lap_Op<"merge_attention", [Pure]> {
   let summary = "brings the parts of an attention together";
   let description = [{
     The result of `lap.attention` from what `lap.partial_attention` gives: the parts' sums, each scaled by
-    `exp(its maximum - the largest)`, divided by the likewise scaled sum of weights. A part with a maximum of -inf is not read.
+    `exp(its maximum - the largest)`, divided by the likewise scaled sum of weights. The sums of an empty part do not count.
 
     - (C1) `splits` is 1 to 16, `heads` is positive and divides the result's width D.
     - (C2) the input is T x splits * (D + 2 * heads) for a result of T x D.

@@ -110,7 +110,7 @@ DispatchInfo simt::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
   Value token = e.div(e.getTile(), heads), head = e.rem(e.getTile(), heads);
   Value base = e.mul(token, part.getWidth());
   Value at = e.add(base, e.mul(head, splits));
-  SmallVector<Value> maxima, shares;
+  SmallVector<Value> maxima, shares, counts;
   Value lowest = e.number(KernelEmitter::lowest), most = lowest;
   for (int64_t split = 0; split < splits; ++split) {
     maxima.push_back(e.load(input, e.add(at, part.getMaxima() + split)));
@@ -119,10 +119,10 @@ DispatchInfo simt::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
   Value total = e.number(0);
   for (int64_t split = 0; split < splits; ++split) {
     // True for NaN, which must stay.
-    Value isAny = arith::CmpFOp::create(e, arith::CmpFPredicate::UGT,
-                                        maxima[split], lowest);
-    Value weight =
-        e.select(isAny, e.exp(e.subF(maxima[split], most)), e.number(0));
+    counts.push_back(arith::CmpFOp::create(e, arith::CmpFPredicate::UGT,
+                                           maxima[split], lowest));
+    Value weight = e.select(counts[split], e.exp(e.subF(maxima[split], most)),
+                            e.number(0));
     shares.push_back(weight);
     total = e.fma(weight, e.load(input, e.add(at, part.getTotals() + split)),
                   total);
@@ -131,8 +131,10 @@ DispatchInfo simt::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
     Value sum = e.number(0);
     for (int64_t split = 0; split < splits; ++split) {
       Value from = e.add(base, e.mul(e.add(head, split * heads), part.headDim));
-      // An empty part's sums are zeros.
-      sum = e.fma(shares[split], e.load(input, e.add(from, i)), sum);
+      // A CPU leaves out the sums of an empty part.
+      Value own =
+          e.select(counts[split], e.load(input, e.add(from, i)), e.number(0));
+      sum = e.fma(shares[split], own, sum);
     }
     e.store(e.divF(sum, total), out,
             e.add(e.mul(e.getTile(), part.headDim), i));
