@@ -244,6 +244,8 @@ def SplitAttentionPass : Pass<"lap-split-attention", "::mlir::ModuleOp"> {
   let description = [{
     After: in entry points of at most 32 tokens (`lap.max_tokens`), attention over a cache without a window and with fewer than
     16 heads is a `lap.partial_attention` of so many splits that heads * splits is 16 or more, and a `lap.merge_attention`.
+    With `gpu`, whose pieces are many more, it is of up to 16 splits that make 128 pieces, and windows are cut too, into parts
+    of 64 positions or more (but for tokens that say themselves what they see: `visible`).
 
     ```mlir
     %a = lap.attention %c, %q, %past : !lap.kv_cache<heads = 1, head_dim = 64, window = 0>, tensor<1x256xf32>
@@ -255,6 +257,7 @@ def SplitAttentionPass : Pass<"lap-split-attention", "::mlir::ModuleOp"> {
     %a = lap.merge_attention %p {heads = 4 : i64, splits = 16 : i64} : tensor<1x4224xf32> -> tensor<1x256xf32>
     ```
   }];
+  let options = [Option<"gpu", "gpu", "bool", "false", "Whether a GPU may run the program">];
   let dependentDialects = ["::mlir::lap::LapDialect"];
   let statistics = [Statistic<"split", "split", "Attentions cut into parts">];
 }

@@ -64,7 +64,7 @@ void mlir::lap::buildKernelPipeline(OpPassManager &manager,
 
   // How caches are stored, and attention divided.
   manager.addPass(createAssignCachesPass({options.kv}));
-  manager.addPass(createSplitAttentionPass());
+  manager.addPass(createSplitAttentionPass({options.gpu}));
 
   // How weights lie in memory, and how linear kernels compute.
   manager.addPass(createAssignLayoutsPass());

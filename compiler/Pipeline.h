@@ -53,6 +53,9 @@ struct PipelineOptions : PassPipelineOptions<PipelineOptions> {
       *this, "kv",
       llvm::cl::desc("How KV caches are stored: f16, q8_0, f32 or bf16"),
       llvm::cl::init("f16")};
+  Option<bool> gpu{*this, "gpu",
+                   llvm::cl::desc("Whether a GPU may run the program"),
+                   llvm::cl::init(false)};
 };
 
 /// From model level to kernel level.

@@ -18,8 +18,13 @@ namespace mlir::lap {
 using namespace mlir;
 using namespace mlir::lap;
 
-/// Independent pieces of work that an attention should be at least.
-static constexpr int64_t wantedPieces = 16;
+/// Independent pieces of work that an attention should be at least, for the
+/// threads of a CPU and for a GPU.
+static constexpr int64_t cpuPieces = 16, gpuPieces = 128;
+/// Of lap.partial_attention.
+static constexpr int64_t mostSplits = 16;
+/// Positions of a window that are worth a piece.
+static constexpr int64_t leastPositions = 64;
 /// Longer steps have enough tokens to be worked on at once, and results of
 /// parts would take much memory.
 static constexpr int64_t mostTokens = 32;
@@ -29,6 +34,8 @@ namespace {
 class SplitAttentionPass
     : public lap::impl::SplitAttentionPassBase<SplitAttentionPass> {
 public:
+  using SplitAttentionPassBase::SplitAttentionPassBase;
+
   void runOnOperation() override {
     for (auto entry : getOperation().getOps<func::FuncOp>()) {
       auto tokens = entry->getAttrOfType<IntegerAttr>("lap.max_tokens");
@@ -43,11 +50,17 @@ public:
 private:
   void splitAttention(AttentionOp op) {
     KvCacheType cache = op.getCache().getType();
-    if (cache.getWindow() || cache.getHeads() >= wantedPieces)
+    if (op.getVisibleEnd() || (cache.getWindow() && !gpu))
+      return;
+    int64_t pieces = gpu ? gpuPieces : cpuPieces;
+    int64_t splits = llvm::divideCeil(pieces, cache.getHeads());
+    splits = std::min(splits, mostSplits);
+    if (cache.getWindow())
+      splits = std::min(splits, cache.getWindow() / leastPositions);
+    if (splits < 2)
       return;
     auto type = cast<RankedTensorType>(op.getResult().getType());
     int64_t heads = type.getDimSize(1) / cache.getHeadDim();
-    int64_t splits = llvm::divideCeil(wantedPieces, cache.getHeads());
     auto partial = RankedTensorType::get(
         {type.getDimSize(0), splits * (type.getDimSize(1) + 2 * heads)},
         type.getElementType());

@@ -9,6 +9,9 @@ using namespace mlir::lap::simt;
 
 static constexpr int64_t blockRows = KvCacheType::blockRows;
 static constexpr int64_t threads = KernelEmitter::threads;
+/// Queries of a workgroup in steps of one token: these have few workgroups, and
+/// what several of them read of the cache comes from memory once.
+static constexpr int64_t mostOfOneToken = 8;
 /// Elements or positions that are loaded at once, at most.
 static constexpr int64_t mostLoads = 16;
 /// Products of keys that are written out for that. Steps of many tokens have
@@ -32,7 +35,8 @@ AttentionEmitter::AttentionEmitter(KernelEmitter &e,
   kvHeads = type.getHeads();
   headDim = type.getHeadDim();
   group = getWidth(queryValue) / (kvHeads * headDim);
-  runs = llvm::divideCeil(group, mostQueries);
+  runs = llvm::divideCeil(group, e.getStaticTokens() == 1 ? mostOfOneToken
+                                                          : mostQueries);
   members = llvm::divideCeil(group, runs);
   tokens = e.getStaticTokens() == 1 ? 1 : mostQueries / members;
   queries = tokens * members;
@@ -171,78 +175,91 @@ SmallVector<Value> AttentionEmitter::scoreKeys(Value firstBlock) {
   });
 }
 
-/// Adds what the elements `begin` to `end` of the values are to the scores:
-/// some of all positions at a time, by way of shared memory.
+/// Adds what the values' elements that do not turn are to the scores: some of
+/// all positions at a time, by way of shared memory.
 SmallVector<Value> AttentionEmitter::scoreValues(Value firstBlock,
-                                                 int64_t begin, int64_t end,
                                                  ValueRange sums) {
   constexpr int64_t pairs = stagedElements / 2;
   Value lane = e.rem(e.getThread(), lanes), slice = e.div(e.getThread(), lanes);
-  int64_t share = stagedElements / slices;
+  Value ownPosition = e.div(e.getThread(), pairs);
+  Value ownPair = e.mul(e.rem(e.getThread(), pairs), 2);
   Value zero = e.number(0);
-  // Pairs of elements are read, from an even one on.
-  int64_t from = begin / 2 * 2;
-  bool isWhole = from == begin && (end - begin) % stagedElements == 0;
-  // The row of a position: an invocation's positions are in rows that are
-  // `lanes` apart, its neighbours' are next to them.
+  // They are at the end of each half of a head. Pairs of elements are read,
+  // from an even one on.
+  int64_t half = headDim / 2, rotated = cache.getType().getRotated();
+  int64_t count = half - rotated;
+  bool isEven = half % 2 == 0 && rotated % 2 == 0;
+  bool isWhole = isEven && count % stagedElements == 0;
+  int64_t rounds = llvm::divideCeil(count + (isEven ? 0 : 1), stagedElements);
+  int64_t share = stagedElements / slices, step = 1;
+  while (step < share && 2 * step * queries * positions <= getMostProducts(e))
+    step *= 2;
+  // An invocation's positions are in rows that are `lanes` apart, those of its
+  // neighbours next to them.
   auto getRow = [&](Value position) {
-    Value row = e.add(e.div(position, positions),
-                      e.mul(e.rem(position, positions), lanes));
-    return e.mul(row, stagedStride);
+    return e.mul(e.add(e.div(position, positions),
+                       e.mul(e.rem(position, positions), lanes)),
+                 stagedStride);
+  };
+  auto stage = [&](Value begin, Value first) {
+    Value element = e.add(first, ownPair);
+    Value source = isWhole ? element : e.min(element, e.index(headDim - 2));
+    constexpr int64_t rows = threads / pairs;
+    SmallVector<SmallVector<Value>> loaded;
+    for (int64_t i = 0; i < tileRows; i += rows) {
+      Value block = getBlock(firstBlock, e.index(i / blockRows));
+      loaded.push_back(cache.loadValues(cache.getPlace(block, head),
+                                        e.add(ownPosition, i % blockRows),
+                                        source, 2));
+    }
+    for (auto [number, values] : llvm::enumerate(loaded)) {
+      Value row = getRow(e.add(ownPosition, int64_t(number) * rows));
+      for (int64_t i = 0; i < 2; ++i) {
+        Value at = e.add(element, i), value = values[i];
+        if (!isWhole) {
+          Value counts = e.both(e.lessThan(e.add(begin, -1), at),
+                                e.lessThan(at, e.add(begin, count)));
+          value = e.select(counts, value, zero);
+        }
+        e.store(value, staged, e.add(e.add(row, ownPair), i));
+      }
+    }
   };
   return e.loop(
-      e.index(from), e.index(end), stagedElements, sums,
-      [&](Value first, ValueRange carried) {
+      e.index(0), e.index(2 * rounds), 1, sums,
+      [&](Value round, ValueRange carried) {
+        Value begin = e.add(e.mul(e.div(round, rounds), half), rotated);
+        Value first = isEven ? begin : e.mul(e.div(begin, 2), 2);
+        first = e.add(first, e.mul(e.rem(round, rounds), stagedElements));
+        // What was staged before was read.
         e.barrier();
-        Value pair = e.mul(e.rem(e.getThread(), pairs), 2);
-        Value element = e.add(first, pair);
-        Value source = isWhole ? element : e.min(element, e.index(headDim - 2));
-        constexpr int64_t step = threads / pairs;
-        SmallVector<SmallVector<Value>> loaded;
-        for (int64_t i = 0; i < tileRows; i += step) {
-          Value position = e.add(e.div(e.getThread(), pairs), i % blockRows);
-          Value block = getBlock(firstBlock, e.index(i / blockRows));
-          loaded.push_back(cache.loadValues(cache.getPlace(block, head),
-                                            position, source, 2));
-        }
-        for (auto [number, values] : llvm::enumerate(loaded)) {
-          Value position = e.add(e.div(e.getThread(), pairs), number * step);
-          Value to = e.add(getRow(position), pair);
-          for (int64_t i = 0; i < 2; ++i) {
-            Value value = values[i];
-            if (!isWhole) {
-              Value at = e.add(element, i);
-              Value counts = e.both(e.lessThan(e.index(begin - 1), at),
-                                    e.lessThan(at, e.index(end)));
-              value = e.select(counts, value, zero);
-            }
-            e.store(value, staged, e.add(to, i));
-          }
-        }
+        stage(begin, first);
         e.barrier();
-        SmallVector<Value> next(carried);
-        for (int64_t i = 0; i < share; ++i) {
-          Value own = e.add(e.mul(slice, share), i);
-          SmallVector<Value> keys;
-          for (int64_t p = 0; p < positions; ++p)
-            keys.push_back(
-                e.load(staged, e.add(e.add(e.mul(lane, stagedStride), own),
-                                     p * lanes * stagedStride)));
-          Value at = e.add(first, own);
-          multiply(keys, isWhole ? at : e.min(at, e.index(headDim - 1)), next);
-        }
-        return next;
+        Value ownBegin = e.mul(slice, share);
+        return e.loop(
+            ownBegin, e.add(ownBegin, share), step, carried,
+            [&](Value own, ValueRange carried) {
+              SmallVector<Value> next(carried);
+              for (int64_t i = 0; i < step; ++i) {
+                Value from = e.add(e.mul(lane, stagedStride), own);
+                SmallVector<Value> keys;
+                for (int64_t p = 0; p < positions; ++p)
+                  keys.push_back(e.load(
+                      staged, e.add(from, p * lanes * stagedStride + i)));
+                Value at = e.add(e.add(first, own), i);
+                multiply(keys, isWhole ? at : e.min(at, e.index(headDim - 1)),
+                         next);
+              }
+              return next;
+            });
       });
 }
 
 /// Leaves the scores of all queries on a tile of positions in shared memory.
 void AttentionEmitter::score(Value firstBlock) {
   SmallVector<Value> sums = scoreKeys(firstBlock);
-  if (int64_t rotated = cache.getType().getRotated()) {
-    int64_t half = headDim / 2;
-    sums = scoreValues(firstBlock, rotated, half, sums);
-    sums = scoreValues(firstBlock, half + rotated, headDim, sums);
-  }
+  if (cache.getType().getRotated())
+    sums = scoreValues(firstBlock, sums);
   Value lane = e.rem(e.getThread(), lanes), slice = e.div(e.getThread(), lanes);
   e.loop(e.index(0), e.index(slices), 1, [&](Value turn) {
     e.when(e.equal(slice, turn), [&] {

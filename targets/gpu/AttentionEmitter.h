@@ -65,8 +65,7 @@ private:
   void multiply(ArrayRef<Value> keys, Value element,
                 SmallVectorImpl<Value> &sums);
   SmallVector<Value> scoreKeys(Value firstBlock);
-  SmallVector<Value> scoreValues(Value firstBlock, int64_t begin, int64_t end,
-                                 ValueRange sums);
+  SmallVector<Value> scoreValues(Value firstBlock, ValueRange sums);
   void score(Value firstBlock);
   std::pair<Value, Value> weigh(Value firstBlock, Value maximum, Value total);
   SmallVector<Value> accumulate(Value firstBlock, ValueRange sums);

@@ -290,6 +290,7 @@ LogicalResult Compiler::run() {
   pipeline.recipe = options.recipe;
   pipeline.activations = options.activations;
   pipeline.kv = options.kv;
+  pipeline.gpu = list->vulkan;
   if (failed(runPasses(*model.module, [&](OpPassManager &passes) {
         buildKernelPipeline(passes, pipeline);
       })))

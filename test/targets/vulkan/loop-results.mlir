@@ -4,7 +4,7 @@
 // CHECK-LABEL: spirv.func @k
 // CHECK: %[[INITIAL:.*]] = spirv.Constant 7 : i32
 // CHECK: %[[RESULT:.*]] = spirv.Load "Function"
-// CHECK: %[[ANY:.*]] = spirv.SLessThan %{{.*}}, %[[END:.*]] : i32
+// CHECK: %[[ANY:.*]] = spirv.SGreaterThan %{{.*}}, %{{.*}} : i32
 // CHECK: %[[DEFINED:.*]] = spirv.Select %[[ANY]], %[[RESULT]], %[[INITIAL]] : i1, i32
 // CHECK: spirv.Store "StorageBuffer" %{{.*}}, %[[DEFINED]]
 // CHECK: spirv.mlir.loop
