@@ -9,10 +9,14 @@ using namespace mlir::lap::simt;
 
 static constexpr int64_t blockRows = KvCacheType::blockRows;
 static constexpr int64_t threads = KernelEmitter::threads;
-/// Products that are written out, so that many loads are under way at once.
-static constexpr int64_t mostProducts = 256;
-/// What is loaded at once for them, at most.
+/// Elements or positions that are loaded at once, at most.
 static constexpr int64_t mostLoads = 16;
+/// Products of keys that are written out for that. Steps of many tokens have
+/// enough workgroups to wait for memory with; drivers take long to compile what
+/// is more.
+static int64_t getMostProducts(KernelEmitter &e) {
+  return e.getStaticTokens() == 1 ? 128 : 64;
+}
 
 static int64_t getWidth(Value activation) {
   return cast<RankedTensorType>(activation.getType()).getDimSize(1);
@@ -146,7 +150,7 @@ SmallVector<Value> AttentionEmitter::scoreKeys(Value firstBlock) {
   int64_t share = llvm::divideCeil(elements, slices), step = 1;
   if (elements % slices == 0)
     while (step < mostLoads && share % (2 * step) == 0 &&
-           2 * step * queries * positions <= mostProducts)
+           2 * step * queries * positions <= getMostProducts(e))
       step *= 2;
   Value begin = e.mul(slice, share), end = e.add(begin, share);
   if (elements % slices != 0)
@@ -306,7 +310,7 @@ std::pair<Value, Value> AttentionEmitter::weigh(Value firstBlock, Value before,
 SmallVector<Value> AttentionEmitter::accumulate(Value firstBlock,
                                                 ValueRange before) {
   int64_t own = units * unit, step = 1;
-  while (step < mostLoads && 2 * step * queries * own <= 2 * mostProducts)
+  while (step < mostLoads && step * queries * own <= getMostProducts(e))
     step *= 2;
   SmallVector<Value> initial, firsts;
   for (int64_t q = 0; q < queries; ++q) {

@@ -54,7 +54,7 @@ struct HeadTurner {
       write(e.subF(e.mulF(x1, cos), e.mulF(x2, sin)), i);
       write(e.fma(x2, cos, e.mulF(x1, sin)), e.add(i, half));
     });
-    if (!writeRest)
+    if (!writeRest || rotated == half)
       return;
     e.forThread(half - rotated, [&](Value number) {
       Value i = e.add(number, rotated), other = e.add(i, half);

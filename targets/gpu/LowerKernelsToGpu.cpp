@@ -49,6 +49,27 @@ FailureOr<DispatchInfo> simt::emitKernel(KernelEmitter &emitter,
       });
 }
 
+/// 2^n exp((x - n) ln 2) with the nearest integer n: exact for integers. The
+/// power is a product of two, so that results may be denormal.
+static Value emitExp2(KernelEmitter &e, Value x) {
+  // Outside, the result is 0 or more than any number.
+  constexpr float least = -160, most = 129, ln2 = 0.69314718F;
+  x = e.maxF(x, e.number(least));
+  x = e.subF(e.number(0), e.maxF(e.subF(e.number(0), x), e.number(-most)));
+  Value whole = math::RoundEvenOp::create(e, x);
+  Value result = e.exp(e.mulF(e.subF(x, whole), e.number(ln2)));
+  Value exponent = arith::FPToSIOp::create(e, e.getI32Type(), whole);
+  Value half = arith::ShRSIOp::create(e, exponent, e.word(1));
+  Value other = arith::SubIOp::create(e, exponent, half);
+  constexpr uint32_t bias = 127;
+  constexpr int64_t mantissaBits = 23;
+  for (Value part : {half, other}) {
+    Value biased = arith::AddIOp::create(e, part, e.word(bias));
+    result = e.mulF(result, e.asFloat(e.shiftLeft(biased, mantissaBits)));
+  }
+  return result;
+}
+
 namespace {
 
 struct LowerKernelsToGpuPass
@@ -98,6 +119,12 @@ struct LowerKernelsToGpuPass
       return kernel.emitOpError("has nothing to compute");
     emitter.finish();
     gpu::GPUFuncOp function = emitter.getFunction();
+    // Of schemes; SPIR-V has it, but MLIR's conversion does not.
+    function.walk([&](math::Exp2Op op) {
+      emitter.setInsertionPoint(op);
+      op.replaceAllUsesWith(emitExp2(emitter, op.getOperand()));
+      op.erase();
+    });
     auto set = [&](StringRef name, Extent extent) {
       function->setAttr(name, emitter.getDenseI64ArrayAttr(
                                   {extent.constant, extent.perToken}));

@@ -6,6 +6,7 @@
 #include "mlir/Conversion/MathToSPIRV/MathToSPIRV.h"
 #include "mlir/Conversion/MemRefToSPIRV/MemRefToSPIRV.h"
 #include "mlir/Conversion/SCFToSPIRV/SCFToSPIRV.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -90,6 +91,27 @@ static void moveWorkgroupMemory(gpu::GPUFuncOp function) {
   function->removeAttr(function.getNumWorkgroupAttributionsAttrName());
 }
 
+/// MLIR's conversion writes a loop's results in each round: of a loop without
+/// rounds they would be anything.
+static void defineLoopResults(gpu::GPUModuleOp module) {
+  module.walk([](scf::ForOp loop) {
+    std::optional<APInt> rounds = loop.getStaticTripCount();
+    if (loop.getNumResults() == 0 || (rounds && !rounds->isZero()))
+      return;
+    OpBuilder builder(loop->getContext());
+    builder.setInsertionPointAfter(loop);
+    Value any = arith::CmpIOp::create(
+        builder, loop.getLoc(), arith::CmpIPredicate::slt, loop.getLowerBound(),
+        loop.getUpperBound());
+    for (auto [result, initial] :
+         llvm::zip_equal(loop.getResults(), loop.getInitArgs())) {
+      auto defined = arith::SelectOp::create(builder, loop.getLoc(), any,
+                                             result, initial);
+      result.replaceAllUsesExcept(defined, defined);
+    }
+  });
+}
+
 namespace {
 
 struct ConvertGpuToVulkanPass
@@ -106,6 +128,7 @@ struct ConvertGpuToVulkanPass
 
   LogicalResult convert(gpu::GPUModuleOp module) {
     MLIRContext *context = &getContext();
+    defineLoopResults(module);
     spirv::TargetEnvAttr environment = getEnvironment(context);
     module->setAttr(spirv::getTargetEnvAttrName(), environment);
     for (auto function : module.getOps<gpu::GPUFuncOp>()) {

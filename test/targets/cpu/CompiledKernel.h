@@ -1,4 +1,5 @@
-// Compiles one kernel from IR text and calls it through the runtime's ABI.
+// Compiles one kernel from IR text, for any target, and calls it as the runtime
+// does.
 #pragma once
 
 #include "runtime/devices/cpu/CpuFeatures.h"
@@ -6,6 +7,7 @@
 #include "test/targets/cpu/EmulatedKernel.h"
 #include "test/targets/cpu/EmulatedTiles.h"
 #include "test/targets/cpu/GuardedVector.h"
+#include "test/targets/gpu/VulkanKernel.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -19,8 +21,41 @@
 
 namespace mlir::lap::cpu {
 
+/// A variant of one of the targets: the other's is null.
+struct TestVariant {
+  const CpuVariant *cpu = nullptr;
+  const simt::Facts *gpu = nullptr;
+
+  std::string getName() const {
+    return gpu ? "vulkan_" + gpu->name.str() : cpu->blocking.name.str();
+  }
+  bool isEmulated() const {
+    return cpu && cpu->blocking.architecture == Architecture::Aarch64;
+  }
+  bool hasDotProducts() const {
+    return gpu ? gpu->dotProducts : cpu->blocking.dotProducts;
+  }
+  bool hasHalfProducts() const { return cpu && cpu->blocking.halfProducts; }
+};
+
+/// All variants of all targets.
+inline const std::vector<TestVariant> &getTestVariants() {
+  static const std::vector<TestVariant> variants = [] {
+    std::vector<TestVariant> variants;
+    for (const CpuVariant &variant : getVariants())
+      variants.push_back({&variant, nullptr});
+    for (const simt::Facts &facts : simt::getFacts())
+      variants.push_back({nullptr, &facts});
+    return variants;
+  }();
+  return variants;
+}
+
 /// Whether this machine can run the variant's code, if only by emulation.
-inline bool canRun(const CpuVariant &variant) {
+inline bool canRun(const TestVariant &tested) {
+  if (tested.gpu)
+    return simt::canRun(*tested.gpu);
+  const CpuVariant &variant = *tested.cpu;
   if (variant.blocking.architecture == Architecture::Aarch64)
     return canEmulate();
   return llvm::all_of(variant.features, [](StringRef feature) {
@@ -41,7 +76,7 @@ public:
                             int64_t);
 
   /// `text` holds one lap.kernel named @kernel, and schemes.
-  CompiledKernel(const std::string &text, const CpuVariant &variant) {
+  CompiledKernel(const std::string &text, const TestVariant &tested) {
     MLIRContext context;
     context.loadDialect<LapDialect, arith::ArithDialect,
                         bufferization::BufferizationDialect, func::FuncDialect,
@@ -52,6 +87,11 @@ public:
       ADD_FAILURE() << "cannot parse " << text;
       return;
     }
+    if (tested.gpu) {
+      vulkan = std::make_unique<simt::VulkanKernel>(*module, *tested.gpu);
+      return;
+    }
+    const CpuVariant &variant = *tested.cpu;
     PassManager passes(&context);
     buildCodePipeline(passes, variant);
     // What is lowered carries its extents; read them before LLVM drops them.
@@ -102,7 +142,9 @@ public:
   /// Runs all tiles, in `parts` calls, each with its own scratch.
   void run(std::vector<void *> buffers, int64_t tokens, int64_t past = 0,
            int64_t chunk = 16, int64_t parts = 3) {
-    ASSERT_TRUE(function || emulated);
+    ASSERT_TRUE(function || emulated || vulkan);
+    if (vulkan)
+      return vulkan->run(buffers, tokens, past, chunk, parts);
     auto evaluate = [&](Extent extent) {
       return extent.constant + extent.perToken * tokens;
     };
@@ -130,6 +172,7 @@ private:
   /// For code of another architecture, and the path of it.
   std::unique_ptr<EmulatedKernel> emulated;
   std::string emulatedPath;
+  std::unique_ptr<simt::VulkanKernel> vulkan;
 };
 
 } // namespace mlir::lap::cpu

@@ -1,5 +1,5 @@
-// What the tests of CPU kernels share: a fixture that runs each case in each
-// variant, the text of a kernel, and random operands.
+// What the tests of kernels share, of all targets: a fixture that runs each
+// case in each variant, the text of a kernel, and random operands.
 #pragma once
 
 #include "compiler/SourceFormat.h"
@@ -18,18 +18,20 @@ class KernelTest : public testing::TestWithParam<std::tuple<int, int>> {
 protected:
   void SetUp() override {
     if (!canRun(getVariant()))
-      GTEST_SKIP() << "this machine does not run "
-                   << getVariant().blocking.name.str()
-                   << (getVariant().blocking.architecture ==
-                               Architecture::Aarch64
+      GTEST_SKIP() << "this machine does not run " << getVariant().getName()
+                   << (getVariant().isEmulated()
                            ? ": it was built with sanitizers, or without "
                              "qemu-aarch64 and a C library for it, which "
                              "scripts/setup installs"
+                       : getVariant().gpu
+                           ? ": there is no Vulkan driver, or none that has "
+                             "what the variant needs; scripts/setup installs "
+                             "one that needs no GPU"
                            : "");
   }
   int getCase() const { return std::get<0>(GetParam()); }
-  const CpuVariant &getVariant() const {
-    return getVariants()[std::get<1>(GetParam())];
+  const TestVariant &getVariant() const {
+    return getTestVariants()[std::get<1>(GetParam())];
   }
 };
 
@@ -40,13 +42,12 @@ inline auto allVariants(int cases, bool integers = false, bool halves = false) {
   constexpr int many = 20;
   const int share = integers ? 5 : 3; // Cases come in twos and in fives.
   std::vector<std::tuple<int, int>> tests;
-  for (int number = 0; number < int(getVariants().size()); ++number) {
-    const Variant &variant = getVariants()[number].blocking;
-    if ((variant.dotProducts || variant.halfProducts) &&
-        !(variant.dotProducts && integers) && !(variant.halfProducts && halves))
+  for (int number = 0; number < int(getTestVariants().size()); ++number) {
+    const TestVariant &variant = getTestVariants()[number];
+    bool dots = variant.hasDotProducts(), pairs = variant.hasHalfProducts();
+    if ((dots || pairs) && !(dots && integers) && !(pairs && halves))
       continue;
-    bool thinned =
-        variant.architecture == Architecture::Aarch64 && cases > many;
+    bool thinned = variant.isEmulated() && cases > many;
     for (int own = thinned ? number % share : 0; own < cases;
          own += thinned ? share : 1)
       tests.emplace_back(own, number);
@@ -57,7 +58,7 @@ inline auto allVariants(int cases, bool integers = false, bool halves = false) {
 inline std::string
 getKernelTestName(const testing::TestParamInfo<std::tuple<int, int>> &info) {
   return std::to_string(std::get<0>(info.param)) + "_" +
-         getVariants()[std::get<1>(info.param)].blocking.name.str();
+         getTestVariants()[std::get<1>(info.param)].getName();
 }
 
 /// The text of a bufferized `lap.kernel @kernel`. Its arguments come in the
