@@ -258,7 +258,7 @@ TEST_F(VulkanSession, PlansMemory) {
         planMemory(bundle->program(), {.chunk = 16, .device = "vulkan"});
     EXPECT_FALSE(narrow->fits());
     EXPECT_THAT(narrow->check().message(),
-                HasSubstr("\"layers.1.k\" has 4.10 KB at a context of 256 "
+                HasSubstr("\"layers.0.k\" has 4.10 KB at a context of 256 "
                           "positions, but the device binds at most 1.00 KB"));
     EXPECT_TRUE(planMemory(bundle->program(),
                            {.context = 64, .chunk = 16, .device = "vulkan"})
