@@ -401,6 +401,11 @@ Status VulkanDevice::runDispatches(uint32_t entry, DispatchRange range,
   ++counted.submissions;
   counted.dispatches = recording->dispatchCount();
   counted.barriers = recording->barrierCount();
+  if (profile)
+    Profile::add(profile->submissions, {.entry = entry,
+                                        .tokens = tokens,
+                                        .dispatches = counted.dispatches,
+                                        .barriers = counted.barriers});
   if (shape.profiled)
     noteTimes(*recording, tokens, steps[0].past, Profile::now());
   LAPIDARY_TRY(context->instance().takeComplaints());
