@@ -3,9 +3,10 @@
 #
 # Substitutions: %models (checkpoints), %golden (reference cases), %tiny_bf16, %tiny_q8_0 and %tiny_mtp (compiled bundles),
 # %python, %tools (test/tools in the sources). Features: `compiler` where the build has one, `bundles`, `jinja2`, `root`,
-# `avx2`, `avx512`, `vulkan` where there is a device for it. %vulkan sets the validation layer on, where it is installed.
+# `avx2`, `avx512`, `vulkan` where there is a device for it, `spirv-val` where that tool is. %vulkan sets the validation layer on, where it is installed.
 import json
 import os
+import shutil
 import subprocess
 
 import lit.formats
@@ -50,6 +51,8 @@ if "vulkan:0" in listDevices():
     if "vulkan:0" not in listDevices(**validation):
         validation = {}
 config.substitutions.append(("%vulkan", " ".join(f"{name}={value}" for name, value in validation.items())))
+if shutil.which("spirv-val"):
+    config.available_features.add("spirv-val")
 if not config.runtimeOnly:
     config.available_features.add("compiler")
 if os.path.exists(config.buildRoot + "/tiny-bf16.lap"):

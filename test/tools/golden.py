@@ -39,7 +39,7 @@ def differences(lapidary, bundle, device, folder):
         command = [lapidary, "run", bundle, "--messages", folder / "case.json", "--json", "--special",
                    "--temperature", "0", "--max-tokens", "24", "--device", device]
         command += mediaArguments(folder, case["media"], pathlib.Path(work))
-        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
+        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=1200)
     if result.returncode != 0:
         return [f"exit code {result.returncode}: {result.stderr.strip()}"]
     answer = json.loads(result.stdout)
