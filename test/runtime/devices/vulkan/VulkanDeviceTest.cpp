@@ -9,13 +9,6 @@
 
 #include <fstream>
 
-/// What the sanitizer does not hold against us: leaks of drivers, of the loader
-/// and of its layers.
-extern "C" const char *__lsan_default_suppressions();
-const char *__lsan_default_suppressions() {
-  return "leak:libvulkan\nleak:libVkLayer\nleak:libLLVM\n";
-}
-
 namespace lapidary::synthetic {
 namespace {
 
