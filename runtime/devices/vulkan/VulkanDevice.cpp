@@ -21,8 +21,9 @@ constexpr size_t mostRecordings = 16;
 constexpr uint64_t bindingAlignment = 256;
 /// Rows of {tokens, past, first_token, chunk}.
 constexpr uint64_t sizesBytes = (1 + maxSequences) * 4 * sizeof(int32_t);
-/// Fixed by the bundle, see arenaAlignment in TargetValidation.cpp.
-constexpr uint64_t arenaAlignment = 64;
+/// Fixed by the bundle, see gpuArenaAlignment in TargetValidation.cpp; the most
+/// that Vulkan lets a device ask for.
+constexpr uint64_t arenaAlignment = 256;
 
 uint64_t aligned(uint64_t bytes) {
   return (bytes + bindingAlignment - 1) / bindingAlignment * bindingAlignment;
