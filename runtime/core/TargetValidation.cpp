@@ -14,8 +14,9 @@ constexpr int64_t maxTiles = int64_t(1) << 40;
 constexpr int64_t maxTileWork = int64_t(1) << 40, maxScratch = int64_t(1) << 32;
 constexpr uint64_t maxArena = uint64_t(1) << 42;
 constexpr size_t maxOperands = 64, maxDispatches = 1 << 20;
-/// So that buffers in the arena can be read with the widest aligned loads.
-constexpr uint64_t arenaAlignment = 64;
+/// So that buffers in the arena can be read with the widest aligned loads, and
+/// bound by any GPU.
+constexpr uint64_t cpuArenaAlignment = 64, gpuArenaAlignment = 256;
 
 /// Extents are linear: what holds at both ends of [1, maxTokens] holds between.
 Status checkExtent(const schema::Extent *extent, int64_t maxTokens,
@@ -53,7 +54,7 @@ private:
                     const schema::EntryPoint &entry, const std::string &what);
   Status checkBindings(const schema::EntryPoint &entry, bool outputs,
                        const std::string &what);
-  Status checkOperand(const schema::EntryPoint &entry,
+  Status checkOperand(const schema::EntryPoint &entry, uint64_t alignment,
                       const schema::BufferRef &operand, uint32_t index,
                       const std::string &where);
   Status checkTokenBytes(const schema::EntryPoint &entry,
@@ -248,9 +249,13 @@ Status TargetValidator::checkEntry(const schema::Target &target,
       return invalidData(concat(where, " has ", dispatch.operands()->size(),
                                 " operands, expected at most ", maxOperands));
     LAPIDARY_TRY(checkAlignment(dispatch.operands(), where));
+    const uint64_t alignment = target.device()->string_view() == "cpu"
+                                   ? cpuArenaAlignment
+                                   : gpuArenaAlignment;
     for (uint32_t operand = 0; operand < dispatch.operands()->size(); ++operand)
-      LAPIDARY_TRY(checkOperand(entry, *dispatch.operands()->Get(operand),
-                                operand, where));
+      LAPIDARY_TRY(checkOperand(entry, alignment,
+                                *dispatch.operands()->Get(operand), operand,
+                                where));
     LAPIDARY_TRY(checkWindows(dispatch, kernel, where));
     // A GPU's kernels find a sequence's tokens themselves.
     if (kernel.token_bytes() || target.device()->string_view() == "cpu")
@@ -306,6 +311,7 @@ Status TargetValidator::checkTokenBytes(const schema::EntryPoint &entry,
 }
 
 Status TargetValidator::checkOperand(const schema::EntryPoint &entry,
+                                     uint64_t alignment,
                                      const schema::BufferRef &operand,
                                      uint32_t index, const std::string &where) {
   // Only built for a message: a large model has tens of thousands of operands.
@@ -329,10 +335,10 @@ Status TargetValidator::checkOperand(const schema::EntryPoint &entry,
       return invalidData(concat(what(), " begins at byte ", operand.offset(),
                                 " of the arena, which has ",
                                 entry.arena_bytes(), " bytes"));
-    if (operand.offset() % arenaAlignment != 0)
+    if (operand.offset() % alignment != 0)
       return invalidData(concat(what(), " begins at byte ", operand.offset(),
                                 " of the arena, expected a multiple of ",
-                                arenaAlignment));
+                                alignment));
     return {};
   default:
     return invalidData(

@@ -84,9 +84,16 @@ DeviceRoom deviceRoom(const std::string &name) {
   Result<std::shared_ptr<VulkanInstance>> instance = VulkanInstance::create();
   if (!instance.ok())
     return room;
-  if (Result<VulkanPhysicalDevice> device = (*instance)->find(name);
-      device.ok())
-    room = {device->available(), device->sharesMemory()};
+  const Result<VulkanPhysicalDevice> device = (*instance)->find(name);
+  const Result<VulkanOverrides> overrides = readOverrides();
+  if (!device.ok() || !overrides.ok())
+    return room;
+  room = {device->available(), device->limits.maxStorageBufferRange,
+          device->sharesMemory()};
+  if (overrides->memory != 0)
+    room.available = overrides->memory;
+  if (overrides->bindingRange != 0)
+    room.largestCache = std::min(room.largestCache, overrides->bindingRange);
   return room;
 }
 

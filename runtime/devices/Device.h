@@ -75,6 +75,8 @@ struct DeviceMemory {
 /// What is left of a device's memory.
 struct DeviceRoom {
   uint64_t available = UINT64_MAX;
+  /// The most bytes that a cache can have.
+  uint64_t largestCache = UINT64_MAX;
   /// It is the machine's own memory.
   bool shared = true;
 };

@@ -22,10 +22,19 @@ struct Profile {
     int64_t tokens, tileBegin, tileEnd, begin, end;
   };
 
+  /// What a GPU was given at once. `dispatches` are its own: a large one is cut
+  /// into several, and kernels with caches are one for each sequence.
+  struct Submission {
+    uint32_t entry;
+    int64_t tokens;
+    uint64_t dispatches, barriers;
+  };
+
   /// Holds that many dispatches and, for each thread, eight times as many
   /// calls. Throws when there is no memory for them.
   Profile(size_t capacity, int32_t threads) : calls(threads) {
     dispatches.reserve(capacity);
+    submissions.reserve(capacity);
     for (std::vector<Call> &each : calls)
       each.reserve(8 * capacity);
   }
@@ -43,6 +52,7 @@ struct Profile {
   }
 
   std::vector<Dispatch> dispatches;
+  std::vector<Submission> submissions;
   /// By thread; each is written by its own.
   std::vector<std::vector<Call>> calls;
 };

@@ -98,6 +98,13 @@ DeviceOptions MemoryPlan::deviceOptions() const {
           .progress = progress};
 }
 
+const MemoryPlan::Cache *MemoryPlan::cacheBeyondDevice() const {
+  for (const Cache &cache : cacheLines)
+    if (cache.bytes > largestCache)
+      return &cache;
+  return nullptr;
+}
+
 Status MemoryPlan::check() const {
   if (fits())
     return {};
@@ -111,6 +118,12 @@ Status MemoryPlan::check() const {
                      : largest == caches  ? "; a smaller context needs less"
                      : largest == scratch ? "; fewer threads need less"
                                           : "";
+  if (const Cache *cache = cacheBeyondDevice())
+    return outOfMemory(concat(
+        "the cache \"", cache->name, "\" has ", formatBytes(cache->bytes),
+        " at a context of ", context,
+        " positions, but the device binds at most ", formatBytes(largestCache),
+        " at once; choose a smaller one with --context"));
   if (onDevice > deviceAvailable)
     return outOfMemory(concat(
         "a session of ", context, " positions needs ", formatBytes(onDevice),
@@ -180,6 +193,7 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
   if (plan.onDevice != 0) {
     const DeviceRoom room = deviceRoom(options.device);
     plan.deviceAvailable = room.available;
+    plan.largestCache = room.largestCache;
     plan.sharesMemory = room.shared;
   }
   return plan;

@@ -66,6 +66,8 @@ struct MemoryPlan {
   /// machine's, and what is left there; 0 without one.
   uint64_t onDevice = 0;
   uint64_t deviceAvailable = 0;
+  /// The largest cache that the device can have.
+  uint64_t largestCache = UINT64_MAX;
   bool sharesMemory = true;
   /// The options after defaults were put in.
   int64_t context = 0;
@@ -85,8 +87,11 @@ struct MemoryPlan {
   /// Bytes of the machine's own memory.
   uint64_t onHost() const { return sharesMemory ? total : total - onDevice; }
   bool fits() const {
-    return onHost() <= available && onDevice <= deviceAvailable;
+    return onHost() <= available && onDevice <= deviceAvailable &&
+           !cacheBeyondDevice();
   }
+  /// A cache that is too large for the device at this context; null: none.
+  const Cache *cacheBeyondDevice() const;
   /// OutOfMemory with the sheet's figures when it does not fit.
   Status check() const;
   DeviceOptions deviceOptions() const;

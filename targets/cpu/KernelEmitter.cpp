@@ -14,29 +14,9 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
-/// The kernel argument that a tensor in the body stands for.
-static Value getArgument(Value value) {
-  if (auto toTensor = value.getDefiningOp<bufferization::ToTensorOp>())
-    return toTensor.getBuffer();
-  if (auto unpack = value.getDefiningOp<UnpackOp>())
-    return unpack.getBytes();
-  return value;
-}
-
-/// The token count that a kernel is specialised to, 0 when it is dynamic: the
-/// first dimension of what it writes.
-static int64_t findStaticTokens(KernelOp kernel) {
-  for (Type type : llvm::reverse(kernel.getArgumentTypes()))
-    if (auto memref = dyn_cast<MemRefType>(type);
-        memref && memref.getRank() > 1)
-      return memref.isDynamicDim(0) ? 0 : memref.getDimSize(0);
-  return 0;
-}
-
 KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
                              const Variant &variant)
-    : ImplicitLocOpBuilder(kernel.getLoc(), kernel.getContext()),
-      variant(variant) {
+    : KernelBuilder(kernel), variant(variant) {
   setInsertionPointToEnd(target.getBody());
   auto pointer = LLVM::LLVMPointerType::get(getContext());
   // void kernel(void *const *buffers, const int64_t *sizes, void *scratch,
@@ -61,8 +41,7 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
                             ArrayRef<LLVM::GEPArg>{slot++});
     return LLVM::LoadOp::create(*this, pointer, address);
   };
-  staticTokens = findStaticTokens(kernel);
-  tokens = staticTokens ? index(staticTokens) : loadSize(0);
+  tokens = getStaticTokens() ? index(getStaticTokens()) : loadSize(0);
   past = loadSize(1);
   chunk = loadSize(2);
   scratchPointer = entry->getArgument(2);
@@ -73,7 +52,7 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
   for (BlockArgument argument : kernel.getBody().getArguments()) {
     if (isa<KvCacheType>(argument.getType())) {
       Value keys = loadPointer();
-      pointers[argument] = {keys, loadPointer()};
+      caches[argument] = {keys, loadPointer()};
     } else if (auto memref = dyn_cast<MemRefType>(argument.getType())) {
       Value operand = loadPointer();
       Buffer buffer = makeBuffer(operand, memref.getElementType());
@@ -110,30 +89,11 @@ Buffer KernelEmitter::makeBuffer(Value pointer, Type elementType) {
   return {cast.getResult(0), elementType};
 }
 
-Buffer KernelEmitter::getBuffer(Value value) const {
-  auto found = buffers.find(getArgument(value));
-  assert(found != buffers.end() && "kernel operand without a buffer");
-  return found->second;
-}
-
 Buffer KernelEmitter::getView(Buffer buffer, Type elementType) {
   Value pointer = operandPointers.at(buffer.memref);
   Buffer view = makeBuffer(pointer, elementType);
   operandPointers[view.memref] = pointer;
   return view;
-}
-
-Buffer KernelEmitter::getResultBuffer(Value result) const {
-  for (Operation *user : result.getUsers())
-    if (auto write = dyn_cast<bufferization::MaterializeInDestinationOp>(user))
-      return getBuffer(write.getDest());
-  llvm_unreachable("kernel result without a destination");
-}
-
-std::pair<Value, Value> KernelEmitter::getCache(Value cache) const {
-  auto found = pointers.find(cache);
-  assert(found != pointers.end() && "cache that is no kernel argument");
-  return {found->second[0], found->second[1]};
 }
 
 Buffer KernelEmitter::getScratch(int64_t byteOffset, bool words) {
@@ -153,43 +113,8 @@ Value KernelEmitter::getAddress(Buffer buffer, Value at) {
                              pointer, ArrayRef<LLVM::GEPArg>{index});
 }
 
-Value KernelEmitter::index(int64_t value) {
-  return arith::ConstantIndexOp::create(*this, value);
-}
-Value KernelEmitter::add(Value lhs, Value rhs) {
-  return arith::AddIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::add(Value lhs, int64_t rhs) {
-  return rhs ? add(lhs, index(rhs)) : lhs;
-}
-Value KernelEmitter::sub(Value lhs, Value rhs) {
-  return arith::SubIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::mul(Value lhs, Value rhs) {
-  return arith::MulIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::mul(Value lhs, int64_t rhs) {
-  return rhs == 1 ? lhs : mul(lhs, index(rhs));
-}
-Value KernelEmitter::div(Value lhs, int64_t rhs) {
-  return rhs == 1 ? lhs
-                  : arith::DivUIOp::create(*this, lhs, index(rhs)).getResult();
-}
-Value KernelEmitter::rem(Value lhs, int64_t rhs) {
-  return arith::RemUIOp::create(*this, lhs, index(rhs));
-}
-Value KernelEmitter::min(Value lhs, Value rhs) {
-  return arith::MinSIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::max(Value lhs, Value rhs) {
-  return arith::MaxSIOp::create(*this, lhs, rhs);
-}
-
 VectorType KernelEmitter::vectorType(int64_t size) {
   return VectorType::get({size}, getF32Type());
-}
-Value KernelEmitter::constantF32(float value) {
-  return arith::ConstantOp::create(*this, getF32FloatAttr(value));
 }
 Value KernelEmitter::splat(float value, int64_t size) {
   return arith::ConstantOp::create(
@@ -199,22 +124,6 @@ Value KernelEmitter::broadcast(Value scalar, int64_t size) {
   return vector::BroadcastOp::create(
       *this, VectorType::get({size}, scalar.getType()), scalar);
 }
-Value KernelEmitter::addF(Value lhs, Value rhs) {
-  return arith::AddFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::subF(Value lhs, Value rhs) {
-  return arith::SubFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::mulF(Value lhs, Value rhs) {
-  return arith::MulFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::divF(Value lhs, Value rhs) {
-  return arith::DivFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::fma(Value a, Value b, Value c) {
-  return math::FmaOp::create(*this, a, b, c);
-}
-Value KernelEmitter::exp(Value x) { return math::ExpOp::create(*this, x); }
 Value KernelEmitter::sumLanes(Value vector) {
   return vector::ReductionOp::create(*this, vector::CombiningKind::ADD, vector,
                                      arith::FastMathFlags::reassoc);
@@ -340,43 +249,8 @@ Value KernelEmitter::loadIndex(Buffer buffer, Value at) {
   return arith::IndexCastOp::create(*this, getIndexType(), value);
 }
 
-SmallVector<Value> KernelEmitter::loop(Value begin, Value end, int64_t step,
-                                       ValueRange initial, LoopBody body) {
-  auto loop = scf::ForOp::create(*this, begin, end, index(step), initial);
-  OpBuilder::InsertionGuard guard(*this);
-  // An empty loop gets its terminator at construction.
-  if (initial.empty())
-    setInsertionPoint(loop.getBody()->getTerminator());
-  else
-    setInsertionPointToEnd(loop.getBody());
-  SmallVector<Value> next =
-      body(loop.getInductionVar(), loop.getRegionIterArgs());
-  if (!initial.empty())
-    scf::YieldOp::create(*this, next);
-  return loop.getResults();
-}
-
-void KernelEmitter::loop(Value begin, Value end, int64_t step,
-                         function_ref<void(Value)> body) {
-  loop(begin, end, step, {}, [&](Value i, ValueRange) {
-    body(i);
-    return SmallVector<Value>();
-  });
-}
-
 void KernelEmitter::loopTiles(function_ref<void(Value)> body) {
   loop(tileBegin, tileEnd, 1, body);
-}
-
-void KernelEmitter::when(Value condition, function_ref<void()> body) {
-  auto branch = scf::IfOp::create(*this, condition, /*withElseRegion=*/false);
-  OpBuilder::InsertionGuard guard(*this);
-  setInsertionPointToStart(branch.thenBlock());
-  body();
-}
-
-Value KernelEmitter::select(Value condition, Value yes, Value no) {
-  return arith::SelectOp::create(*this, condition, yes, no);
 }
 
 Buffer KernelEmitter::select(Value condition, Buffer yes, Buffer no) {
@@ -386,10 +260,6 @@ Buffer KernelEmitter::select(Value condition, Buffer yes, Buffer no) {
   Buffer chosen = makeBuffer(pointer, yes.elementType);
   operandPointers[chosen.memref] = pointer;
   return chosen;
-}
-
-Value KernelEmitter::lessThan(Value lhs, Value rhs) {
-  return arith::CmpIOp::create(*this, arith::CmpIPredicate::slt, lhs, rhs);
 }
 
 SmallVector<Value> KernelEmitter::vectors(int64_t begin, int64_t end,

@@ -6,9 +6,7 @@
 
 #include "compiler/KernelInfo.h"
 #include "dialects/lap/WeightLayout.h"
-
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "targets/shared/KernelBuilder.h"
 
 namespace mlir::lap::cpu {
 
@@ -40,16 +38,9 @@ struct Variant {
   bool tiles = false;
 };
 
-/// A kernel operand as a one-dimensional memref. 16-bit floats are kept as i16:
-/// their conversions are written out, because LLVM would call a library for
-/// some (bf16 through a mask).
-struct Buffer {
-  Value memref;
-  /// f32, f16, bf16, i32 or i8.
-  Type elementType;
-};
-
-class KernelEmitter : public ImplicitLocOpBuilder {
+/// In buffers 16-bit floats are kept as i16: their conversions are written out,
+/// because LLVM would call a library for some (bf16 through a mask).
+class KernelEmitter : public KernelBuilder {
 public:
   static constexpr int64_t lanes = 16;
 
@@ -59,17 +50,10 @@ public:
 
   const Variant &getVariant() const { return variant; }
   func::FuncOp getFunction() const { return function; }
-  /// The buffer of a kernel argument, or of the argument behind a
-  /// `bufferization.to_tensor` or `lap.unpack`.
-  Buffer getBuffer(Value value) const;
-  /// The buffer that a result of the kernel's op is written to.
-  Buffer getResultBuffer(Value result) const;
   /// An operand's memory as elements of another type.
   Buffer getView(Buffer buffer, Type elementType);
   /// The address of an element of an operand or of scratch memory.
   Value getAddress(Buffer buffer, Value at);
-  /// Where a cache's keys and values are.
-  std::pair<Value, Value> getCache(Value cache) const;
   /// Memory at a pointer, as elements of a type.
   Buffer makeBuffer(Value pointer, Type elementType);
   /// Scratch memory from `byteOffset` on, as f32 or i32.
@@ -81,32 +65,11 @@ public:
   Value getChunk() const { return chunk; }
   /// Tokens of the step: a constant where the kernel is for one count.
   Value getTokens() const { return tokens; }
-  /// 0 when dynamic.
-  int64_t getStaticTokens() const { return staticTokens; }
 
-  // Index arithmetic.
-  Value index(int64_t value);
-  Value add(Value lhs, Value rhs);
-  Value add(Value lhs, int64_t rhs);
-  Value sub(Value lhs, Value rhs);
-  Value mul(Value lhs, Value rhs);
-  Value mul(Value lhs, int64_t rhs);
-  Value div(Value lhs, int64_t rhs);
-  Value rem(Value lhs, int64_t rhs);
-  Value min(Value lhs, Value rhs);
-  Value max(Value lhs, Value rhs);
-
-  // f32 scalars and vectors; both operands have the same type.
+  // Vectors of f32.
   VectorType vectorType(int64_t size = lanes);
-  Value constantF32(float value);
   Value splat(float value, int64_t size = lanes);
   Value broadcast(Value scalar, int64_t size = lanes);
-  Value addF(Value lhs, Value rhs);
-  Value subF(Value lhs, Value rhs);
-  Value mulF(Value lhs, Value rhs);
-  Value divF(Value lhs, Value rhs);
-  Value fma(Value a, Value b, Value c);
-  Value exp(Value x);
   /// The sum over lanes, as a scalar.
   Value sumLanes(Value vector);
 
@@ -124,17 +87,8 @@ public:
   /// An i32 of an i32 buffer, as index.
   Value loadIndex(Buffer buffer, Value at);
 
-  using LoopBody = function_ref<SmallVector<Value>(Value, ValueRange)>;
-  /// for (i = begin; i < end; i += step); the body gives the next values.
-  SmallVector<Value> loop(Value begin, Value end, int64_t step,
-                          ValueRange initial, LoopBody body);
-  void loop(Value begin, Value end, int64_t step,
-            function_ref<void(Value)> body);
   void loopTiles(function_ref<void(Value)> body);
-  /// Runs `body` where `condition` holds.
-  void when(Value condition, function_ref<void()> body);
-  Value lessThan(Value lhs, Value rhs);
-  Value select(Value condition, Value yes, Value no);
+  using KernelBuilder::select;
   /// Of two operands of one type.
   Buffer select(Value condition, Buffer yes, Buffer no);
 
@@ -169,12 +123,9 @@ private:
 
   const Variant &variant;
   func::FuncOp function;
-  DenseMap<Value, SmallVector<Value, 2>> pointers;
   /// By the memref that stands for it.
   DenseMap<Value, Value> operandPointers;
-  mutable DenseMap<Value, Buffer> buffers;
   Value scratchPointer, tileBegin, tileEnd, tokens, past, chunk;
-  int64_t staticTokens = 0;
 };
 
 /// Emits the body of the kernel for its op; says how it is to be called.

@@ -136,20 +136,12 @@ struct LowerKernelsToCpuPass
 
   LogicalResult lower(KernelOp kernel, const Variant &blocking) {
     KernelEmitter emitter(kernel, getOperation(), blocking);
-    std::optional<KernelInfo> info;
-    for (Operation &op : kernel.getBody().front()) {
-      if (isa<bufferization::ToTensorOp, UnpackOp, ReturnOp,
-              bufferization::MaterializeInDestinationOp>(op))
-        continue;
-      if (info)
-        return op.emitOpError("is a second op in one kernel");
-      FailureOr<KernelInfo> emitted = emitKernel(emitter, &op);
-      if (failed(emitted))
-        return failure();
-      info = *emitted;
-    }
-    if (!info)
-      return kernel.emitOpError("has nothing to compute");
+    FailureOr<Operation *> op = getKernelOp(kernel);
+    if (failed(op))
+      return failure();
+    FailureOr<KernelInfo> info = emitKernel(emitter, *op);
+    if (failed(info))
+      return failure();
     emitter.finish();
     auto set = [&](StringRef name, Extent extent) {
       emitter.getFunction()->setAttr(

@@ -20,10 +20,10 @@ static int64_t getTokenWork(KvCacheType cache, int64_t group) {
 }
 
 /// Of an attention whose tiles share the work of a token.
-static DispatchInfo getInfo(const AttentionEmitter &attention,
-                            KvCacheType cache, int64_t tiles) {
+static KernelInfo getInfo(const AttentionEmitter &attention, KvCacheType cache,
+                          int64_t tiles) {
   int64_t work = getTokenWork(cache, attention.getGroup());
-  DispatchInfo info;
+  KernelInfo info;
   info.tiles = {tiles, 0};
   info.tokenTile = attention.getTokenTile();
   info.tileWork =
@@ -33,7 +33,7 @@ static DispatchInfo getInfo(const AttentionEmitter &attention,
   return info;
 }
 
-FailureOr<DispatchInfo> simt::emitAttention(KernelEmitter &e, AttentionOp op) {
+FailureOr<KernelInfo> simt::emitAttention(KernelEmitter &e, AttentionOp op) {
   KvCacheType cache = op.getCache().getType();
   if (failed(KvCacheAccess::check(op, cache)))
     return failure();
@@ -67,8 +67,8 @@ struct PartialRow {
 
 } // namespace
 
-FailureOr<DispatchInfo> simt::emitPartialAttention(KernelEmitter &e,
-                                                   PartialAttentionOp op) {
+FailureOr<KernelInfo> simt::emitPartialAttention(KernelEmitter &e,
+                                                 PartialAttentionOp op) {
   KvCacheType cache = op.getCache().getType();
   if (failed(KvCacheAccess::check(op, cache)))
     return failure();
@@ -100,7 +100,7 @@ FailureOr<DispatchInfo> simt::emitPartialAttention(KernelEmitter &e,
   return getInfo(attention, cache, cache.getHeads() * runs * splits);
 }
 
-DispatchInfo simt::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
+KernelInfo simt::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
   int64_t heads = op.getHeads(), splits = op.getSplits();
   int64_t width =
       cast<RankedTensorType>(op.getResult().getType()).getDimSize(1);
@@ -139,7 +139,7 @@ DispatchInfo simt::emitMergeAttention(KernelEmitter &e, MergeAttentionOp op) {
     e.store(e.divF(sum, total), out,
             e.add(e.mul(e.getTile(), part.headDim), i));
   });
-  DispatchInfo info;
+  KernelInfo info;
   info.tiles = {0, heads};
   info.tileWork = {part.headDim * splits, 0};
   return info;

@@ -211,7 +211,7 @@ void LinearEmitter::emitSingle(ArrayRef<Stream> streams, Buffer out,
   });
 }
 
-FailureOr<DispatchInfo> LinearEmitter::emit() {
+FailureOr<KernelInfo> LinearEmitter::emit() {
   if (failed(bind()))
     return failure();
   if (single)
@@ -221,7 +221,7 @@ FailureOr<DispatchInfo> LinearEmitter::emit() {
     makeBlockMemory();
   // Row tiles of a matrix that a workgroup has.
   int64_t block = single ? 1 : gated ? blockTiles / 2 : blockTiles;
-  DispatchInfo info;
+  KernelInfo info;
   if (gated) {
     int64_t tiles = matrices[0].reader.getLayout().tiles;
     SmallVector<Stream> streams;
@@ -280,6 +280,6 @@ FailureOr<DispatchInfo> LinearEmitter::emit() {
   return info;
 }
 
-FailureOr<DispatchInfo> simt::emitLinear(KernelEmitter &e, FusedLinearOp op) {
+FailureOr<KernelInfo> simt::emitLinear(KernelEmitter &e, FusedLinearOp op) {
   return LinearEmitter(e, op).emit();
 }

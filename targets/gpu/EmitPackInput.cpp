@@ -27,7 +27,7 @@ public:
                        : columns;
   }
 
-  FailureOr<DispatchInfo> emit();
+  FailureOr<KernelInfo> emit();
 
 private:
   void findStatistics();
@@ -221,7 +221,7 @@ void InputPacker::storeSums() {
         });
 }
 
-FailureOr<DispatchInfo> InputPacker::emit() {
+FailureOr<KernelInfo> InputPacker::emit() {
   int64_t blocks = bytes ? llvm::divideCeil(columns, blockColumns) : 0;
   if (blocks > KernelEmitter::mostSharedWords / 2)
     return op.emitOpError("has ")
@@ -236,13 +236,13 @@ FailureOr<DispatchInfo> InputPacker::emit() {
     findScales();
   storeRow();
   storeSums();
-  DispatchInfo info;
+  KernelInfo info;
   info.tiles =
       e.getStaticTokens() ? Extent{e.getStaticTokens(), 0} : Extent{0, 1};
   info.tileWork = {columns * 8, 0};
   return info;
 }
 
-FailureOr<DispatchInfo> simt::emitPackInput(KernelEmitter &e, PackInputOp op) {
+FailureOr<KernelInfo> simt::emitPackInput(KernelEmitter &e, PackInputOp op) {
   return InputPacker(e, op).emit();
 }

@@ -80,7 +80,7 @@ struct HeadTurner {
 
 } // namespace
 
-DispatchInfo simt::emitRopeQuery(KernelEmitter &e, RopeQueryOp op) {
+KernelInfo simt::emitRopeQuery(KernelEmitter &e, RopeQueryOp op) {
   KvCacheType type = op.getCache().getType();
   int64_t headDim = type.getHeadDim();
   int64_t heads = getWidth(op.getQuery()) / headDim;
@@ -102,14 +102,14 @@ DispatchInfo simt::emitRopeQuery(KernelEmitter &e, RopeQueryOp op) {
   turner.turnQuery(
       e.getBuffer(op.getQuery()), at, e.getBuffer(op.getQueryNorm()),
       keyNorm ? &*keyNorm : nullptr, e.getResultBuffer(op.getResult()));
-  DispatchInfo info;
+  KernelInfo info;
   info.tiles = {0, heads};
   info.tileWork = {8 * headDim, 0};
   return info;
 }
 
-FailureOr<DispatchInfo> simt::emitRopeKvUpdate(KernelEmitter &e,
-                                               RopeKvUpdateOp op) {
+FailureOr<KernelInfo> simt::emitRopeKvUpdate(KernelEmitter &e,
+                                             RopeKvUpdateOp op) {
   KvCacheType type = op.getCache().getType();
   if (failed(KvCacheAccess::check(op, type)))
     return failure();
@@ -177,7 +177,7 @@ FailureOr<DispatchInfo> simt::emitRopeKvUpdate(KernelEmitter &e,
     e.barrier();
     cache.storeValue(place, lane, row);
   });
-  DispatchInfo info;
+  KernelInfo info;
   info.tiles = {0, tiles};
   info.tileWork = {8 * headDim, 0};
   return info;

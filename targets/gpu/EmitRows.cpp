@@ -10,15 +10,15 @@ static int64_t getWidth(Value activation) {
   return cast<RankedTensorType>(activation.getType()).getDimSize(1);
 }
 
-static DispatchInfo makeInfo(KernelEmitter &e, int64_t work) {
-  DispatchInfo info;
+static KernelInfo makeInfo(KernelEmitter &e, int64_t work) {
+  KernelInfo info;
   info.tiles =
       e.getStaticTokens() ? Extent{e.getStaticTokens(), 0} : Extent{0, 1};
   info.tileWork = {work, 0};
   return info;
 }
 
-FailureOr<DispatchInfo> simt::emitEmbed(KernelEmitter &e, EmbedOp op) {
+FailureOr<KernelInfo> simt::emitEmbed(KernelEmitter &e, EmbedOp op) {
   FailureOr<SchemeReader> reader =
       SchemeReader::create(e, op.getTable().getType(), op);
   if (failed(reader))
@@ -72,14 +72,14 @@ FailureOr<DispatchInfo> simt::emitEmbed(KernelEmitter &e, EmbedOp op) {
   } else {
     embedToken();
   }
-  DispatchInfo info = makeInfo(e, 32 * width);
+  KernelInfo info = makeInfo(e, 32 * width);
   info.windowBytes.assign(e.getOperandCount(), 0);
   info.windowBytes[e.getOperandNumber(table)] = layout.tileBytes;
   info.windowsRepeat = true;
   return info;
 }
 
-DispatchInfo simt::emitResidualNorm(KernelEmitter &e, ResidualNormOp op) {
+KernelInfo simt::emitResidualNorm(KernelEmitter &e, ResidualNormOp op) {
   Buffer residual = e.getBuffer(op.getResidual());
   Buffer input = e.getBuffer(op.getInput());
   Buffer weight = e.getBuffer(op.getWeight());
@@ -99,7 +99,7 @@ DispatchInfo simt::emitResidualNorm(KernelEmitter &e, ResidualNormOp op) {
   return makeInfo(e, 4 * width);
 }
 
-DispatchInfo simt::emitConcat(KernelEmitter &e, ConcatOp op) {
+KernelInfo simt::emitConcat(KernelEmitter &e, ConcatOp op) {
   Buffer lhs = e.getBuffer(op.getLhs()), rhs = e.getBuffer(op.getRhs());
   Buffer out = e.getResultBuffer(op.getResult());
   int64_t left = getWidth(op.getLhs()), right = getWidth(op.getRhs());
@@ -120,7 +120,7 @@ DispatchInfo simt::emitConcat(KernelEmitter &e, ConcatOp op) {
   return makeInfo(e, left + 3 * right);
 }
 
-DispatchInfo simt::emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op) {
+KernelInfo simt::emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op) {
   Buffer input = e.getBuffer(op.getInput());
   Buffer positions = e.getBuffer(op.getPositions());
   Buffer table = e.getBuffer(op.getTable());

@@ -2,7 +2,6 @@
 #include "targets/gpu/KernelEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SPIRV/IR/SPIRVOps.h"
@@ -13,25 +12,6 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::simt;
 
-/// The kernel argument that a tensor in the body stands for.
-static Value getArgument(Value value) {
-  if (auto toTensor = value.getDefiningOp<bufferization::ToTensorOp>())
-    return toTensor.getBuffer();
-  if (auto unpack = value.getDefiningOp<UnpackOp>())
-    return unpack.getBytes();
-  return value;
-}
-
-/// The token count that a kernel is specialised to, 0 when it is dynamic: the
-/// first dimension of what it writes.
-static int64_t findStaticTokens(KernelOp kernel) {
-  for (Type type : llvm::reverse(kernel.getArgumentTypes()))
-    if (auto memref = dyn_cast<MemRefType>(type);
-        memref && memref.getRank() > 1)
-      return memref.isDynamicDim(0) ? 0 : memref.getDimSize(0);
-  return 0;
-}
-
 static MemRefType getWordsType(MLIRContext *context, int64_t words,
                                mlir::gpu::AddressSpace space) {
   return MemRefType::get({words}, IntegerType::get(context, 32), AffineMap(),
@@ -40,7 +20,7 @@ static MemRefType getWordsType(MLIRContext *context, int64_t words,
 
 KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
                              const Facts &facts)
-    : ImplicitLocOpBuilder(kernel.getLoc(), kernel.getContext()), facts(facts) {
+    : KernelBuilder(kernel), facts(facts) {
   setInsertionPointToEnd(target.getBody());
   auto module = mlir::gpu::GPUModuleOp::create(*this, kernel.getName());
   setInsertionPointToStart(module.getBody());
@@ -78,8 +58,7 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
   windowBegin = toIndex(entry.getArgument(next + 2));
   windowEnd = toIndex(entry.getArgument(next + 3));
   Buffer sizes{entry.getArgument(0), getI32Type()};
-  staticTokens = findStaticTokens(kernel);
-  tokens = staticTokens ? index(staticTokens) : loadIndex(sizes, row);
+  tokens = getStaticTokens() ? index(getStaticTokens()) : loadIndex(sizes, row);
   past = loadIndex(sizes, add(row, 1));
   firstToken = loadIndex(sizes, add(row, 2));
   chunk = loadIndex(sizes, add(row, 3));
@@ -87,25 +66,6 @@ KernelEmitter::KernelEmitter(KernelOp kernel, ModuleOp target,
 
 Value KernelEmitter::getTokenTile() {
   return mlir::gpu::BlockIdOp::create(*this, mlir::gpu::Dimension::y);
-}
-
-Buffer KernelEmitter::getBuffer(Value value) const {
-  auto found = buffers.find(getArgument(value));
-  assert(found != buffers.end() && "kernel operand without a buffer");
-  return found->second;
-}
-
-Buffer KernelEmitter::getResultBuffer(Value result) const {
-  for (Operation *user : result.getUsers())
-    if (auto write = dyn_cast<bufferization::MaterializeInDestinationOp>(user))
-      return getBuffer(write.getDest());
-  llvm_unreachable("kernel result without a destination");
-}
-
-std::pair<Value, Value> KernelEmitter::getCache(Value cache) const {
-  auto found = caches.find(cache);
-  assert(found != caches.end() && "cache that is no kernel argument");
-  return {found->second[0], found->second[1]};
 }
 
 int64_t KernelEmitter::getOperandCount() {
@@ -125,53 +85,11 @@ Buffer KernelEmitter::makeShared(int64_t words, Type elementType) {
   return {function.addWorkgroupAttribution(type, getLoc()), elementType};
 }
 
-Value KernelEmitter::index(int64_t value) {
-  return arith::ConstantIndexOp::create(*this, value);
-}
-Value KernelEmitter::add(Value lhs, Value rhs) {
-  return arith::AddIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::add(Value lhs, int64_t rhs) {
-  return rhs ? add(lhs, index(rhs)) : lhs;
-}
-Value KernelEmitter::sub(Value lhs, Value rhs) {
-  return arith::SubIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::mul(Value lhs, Value rhs) {
-  return arith::MulIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::mul(Value lhs, int64_t rhs) {
-  return rhs == 1 ? lhs : mul(lhs, index(rhs));
-}
-Value KernelEmitter::div(Value lhs, Value rhs) {
-  return arith::DivUIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::div(Value lhs, int64_t rhs) {
-  return rhs == 1 ? lhs : div(lhs, index(rhs));
-}
-Value KernelEmitter::rem(Value lhs, Value rhs) {
-  return arith::RemUIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::rem(Value lhs, int64_t rhs) {
-  return rem(lhs, index(rhs));
-}
-Value KernelEmitter::min(Value lhs, Value rhs) {
-  return arith::MinSIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::max(Value lhs, Value rhs) {
-  return arith::MaxSIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::lessThan(Value lhs, Value rhs) {
-  return arith::CmpIOp::create(*this, arith::CmpIPredicate::slt, lhs, rhs);
-}
 Value KernelEmitter::equal(Value lhs, Value rhs) {
   return arith::CmpIOp::create(*this, arith::CmpIPredicate::eq, lhs, rhs);
 }
 Value KernelEmitter::both(Value lhs, Value rhs) {
   return arith::AndIOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::select(Value condition, Value yes, Value no) {
-  return arith::SelectOp::create(*this, condition, yes, no);
 }
 Value KernelEmitter::toIndex(Value word) {
   return arith::IndexCastOp::create(*this, getIndexType(), word);
@@ -209,21 +127,6 @@ Value KernelEmitter::asWord(Value number) {
   return arith::BitcastOp::create(*this, getI32Type(), number);
 }
 
-Value KernelEmitter::number(float value) {
-  return arith::ConstantOp::create(*this, getF32FloatAttr(value));
-}
-Value KernelEmitter::addF(Value lhs, Value rhs) {
-  return arith::AddFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::subF(Value lhs, Value rhs) {
-  return arith::SubFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::mulF(Value lhs, Value rhs) {
-  return arith::MulFOp::create(*this, lhs, rhs);
-}
-Value KernelEmitter::divF(Value lhs, Value rhs) {
-  return arith::DivFOp::create(*this, lhs, rhs);
-}
 Value KernelEmitter::maxF(Value lhs, Value rhs) {
   return arith::SelectOp::create(
       *this,
@@ -232,10 +135,6 @@ Value KernelEmitter::maxF(Value lhs, Value rhs) {
       rhs, lhs);
 }
 Value KernelEmitter::absF(Value x) { return math::AbsFOp::create(*this, x); }
-Value KernelEmitter::fma(Value a, Value b, Value c) {
-  return math::FmaOp::create(*this, a, b, c);
-}
-Value KernelEmitter::exp(Value x) { return math::ExpOp::create(*this, x); }
 Value KernelEmitter::inverseSqrt(Value x) {
   return math::RsqrtOp::create(*this, x);
 }
@@ -387,27 +286,6 @@ Value KernelEmitter::addDot(Value sum, Value weights, Value inputs,
   return sum;
 }
 
-SmallVector<Value> KernelEmitter::loop(Value begin, Value end, int64_t step,
-                                       ValueRange initial, LoopBody body) {
-  auto loop = scf::ForOp::create(*this, begin, end, index(step), initial);
-  OpBuilder::InsertionGuard guard(*this);
-  setInsertionPointToStart(loop.getBody());
-  SmallVector<Value> next =
-      body(loop.getInductionVar(), loop.getRegionIterArgs());
-  // Without values to carry the loop has an end already.
-  if (!initial.empty())
-    scf::YieldOp::create(*this, next);
-  return llvm::to_vector_of<Value>(loop.getResults());
-}
-
-void KernelEmitter::loop(Value begin, Value end, int64_t step,
-                         function_ref<void(Value)> body) {
-  loop(begin, end, step, {}, [&](Value at, ValueRange) {
-    body(at);
-    return SmallVector<Value>();
-  });
-}
-
 void KernelEmitter::forThread(Value count, function_ref<void(Value)> body) {
   loop(thread, count, threads, body);
 }
@@ -419,13 +297,6 @@ void KernelEmitter::forThread(int64_t count, function_ref<void(Value)> body) {
 SmallVector<Value> KernelEmitter::forThread(Value count, ValueRange initial,
                                             LoopBody body) {
   return loop(thread, count, threads, initial, body);
-}
-
-void KernelEmitter::when(Value condition, function_ref<void()> body) {
-  auto branch = scf::IfOp::create(*this, condition, /*withElseRegion=*/false);
-  OpBuilder::InsertionGuard guard(*this);
-  setInsertionPointToStart(branch.thenBlock());
-  body();
 }
 
 void KernelEmitter::barrier() { mlir::gpu::BarrierOp::create(*this); }

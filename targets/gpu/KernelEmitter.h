@@ -11,10 +11,9 @@
 
 #include "compiler/KernelInfo.h"
 #include "dialects/lap/WeightLayout.h"
+#include "targets/shared/KernelBuilder.h"
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
-#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 namespace mlir::lap::simt {
 
@@ -29,14 +28,9 @@ ArrayRef<Facts> getFacts();
 /// The one of that name, if there is one.
 const Facts *findFacts(StringRef name);
 
-/// An operand, or memory of the workgroup: words, of which `elementType` says
-/// what they hold: f32, i32; f16, bf16 (two a word), i8 (four).
-struct Buffer {
-  Value memref;
-  Type elementType;
-};
-
-class KernelEmitter : public ImplicitLocOpBuilder {
+/// Buffers are words, of which the element type says what they hold: f32, i32;
+/// f16, bf16 (two a word), i8 (four).
+class KernelEmitter : public KernelBuilder {
 public:
   /// Invocations of a workgroup.
   static constexpr int64_t threads = 128;
@@ -53,13 +47,6 @@ public:
 
   const Facts &getFacts() const { return facts; }
   gpu::GPUFuncOp getFunction() const { return function; }
-  /// The buffer of a kernel argument, or of the argument behind a
-  /// `bufferization.to_tensor` or `lap.unpack`.
-  Buffer getBuffer(Value value) const;
-  /// The buffer that a result of the kernel's op is written to.
-  Buffer getResultBuffer(Value result) const;
-  /// Where a cache's keys and values are; the elements are the caller's matter.
-  std::pair<Value, Value> getCache(Value cache) const;
   /// Operands of a dispatch (a cache is two), and which one a buffer is.
   int64_t getOperandCount();
   int64_t getOperandNumber(Buffer buffer) const;
@@ -81,27 +68,10 @@ public:
   Value getFirstToken() const { return firstToken; }
   Value getWindowBegin() const { return windowBegin; }
   Value getWindowEnd() const { return windowEnd; }
-  /// 0 when dynamic.
-  int64_t getStaticTokens() const { return staticTokens; }
 
-  // Index arithmetic.
-  Value index(int64_t value);
-  Value add(Value lhs, Value rhs);
-  Value add(Value lhs, int64_t rhs);
-  Value sub(Value lhs, Value rhs);
-  Value mul(Value lhs, Value rhs);
-  Value mul(Value lhs, int64_t rhs);
-  /// Of numbers that are not negative.
-  Value div(Value lhs, int64_t rhs);
-  Value div(Value lhs, Value rhs);
-  Value rem(Value lhs, int64_t rhs);
-  Value rem(Value lhs, Value rhs);
-  Value min(Value lhs, Value rhs);
-  Value max(Value lhs, Value rhs);
-  Value lessThan(Value lhs, Value rhs);
+  // Conditions and index arithmetic.
   Value equal(Value lhs, Value rhs);
   Value both(Value lhs, Value rhs);
-  Value select(Value condition, Value yes, Value no);
   Value toIndex(Value word);
   Value toWord(Value index);
 
@@ -117,15 +87,9 @@ public:
   Value asWord(Value number);
 
   // f32.
-  Value number(float value);
-  Value addF(Value lhs, Value rhs);
-  Value subF(Value lhs, Value rhs);
-  Value mulF(Value lhs, Value rhs);
-  Value divF(Value lhs, Value rhs);
+  Value number(float value) { return constantF32(value); }
   Value maxF(Value lhs, Value rhs);
   Value absF(Value x);
-  Value fma(Value a, Value b, Value c);
-  Value exp(Value x);
   Value inverseSqrt(Value x);
   /// x / (1 + exp(-2 sqrt(2/pi) (x + 0.044715 x^3))): GELU's tanh form.
   Value gelu(Value x);
@@ -158,19 +122,10 @@ public:
   /// negative, and below 128 if `small`; `inputs` are signed.
   Value addDot(Value sum, Value weights, Value inputs, bool small);
 
-  using LoopBody = function_ref<SmallVector<Value>(Value, ValueRange)>;
-  /// for (i = begin; i < end; i += step); the body gives the next values.
-  SmallVector<Value> loop(Value begin, Value end, int64_t step,
-                          ValueRange initial, LoopBody body);
-  void loop(Value begin, Value end, int64_t step,
-            function_ref<void(Value)> body);
   /// The invocation's share of [0, count): it and every 128th after it.
   void forThread(Value count, function_ref<void(Value)> body);
   void forThread(int64_t count, function_ref<void(Value)> body);
   SmallVector<Value> forThread(Value count, ValueRange initial, LoopBody body);
-  /// Runs `body` where `condition` holds. A barrier inside needs a condition
-  /// that all of the workgroup agree on.
-  void when(Value condition, function_ref<void()> body);
 
   /// All of the workgroup wait for each other and see its shared memory.
   void barrier();
@@ -191,30 +146,25 @@ private:
 
   const Facts &facts;
   gpu::GPUFuncOp function;
-  DenseMap<Value, SmallVector<Value, 2>> caches;
-  DenseMap<Value, Buffer> buffers;
   Value tile, thread, tokens, past, chunk, firstToken, windowBegin, windowEnd;
   /// Of reductions.
   Buffer partial;
-  int64_t staticTokens = 0;
 };
 
-using DispatchInfo = KernelInfo;
-
 /// Emits the body of the kernel for its op; says how it is to be called.
-FailureOr<DispatchInfo> emitKernel(KernelEmitter &emitter, Operation *op);
+FailureOr<KernelInfo> emitKernel(KernelEmitter &emitter, Operation *op);
 
-FailureOr<DispatchInfo> emitPackInput(KernelEmitter &e, PackInputOp op);
-FailureOr<DispatchInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
-FailureOr<DispatchInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
-FailureOr<DispatchInfo> emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
-DispatchInfo emitRopeQuery(KernelEmitter &e, RopeQueryOp op);
-DispatchInfo emitConcat(KernelEmitter &e, ConcatOp op);
-FailureOr<DispatchInfo> emitAttention(KernelEmitter &e, AttentionOp op);
-FailureOr<DispatchInfo> emitPartialAttention(KernelEmitter &e,
-                                             PartialAttentionOp op);
-DispatchInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
-DispatchInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
-DispatchInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
+FailureOr<KernelInfo> emitPackInput(KernelEmitter &e, PackInputOp op);
+FailureOr<KernelInfo> emitLinear(KernelEmitter &e, FusedLinearOp op);
+FailureOr<KernelInfo> emitEmbed(KernelEmitter &e, EmbedOp op);
+FailureOr<KernelInfo> emitRopeKvUpdate(KernelEmitter &e, RopeKvUpdateOp op);
+KernelInfo emitRopeQuery(KernelEmitter &e, RopeQueryOp op);
+KernelInfo emitConcat(KernelEmitter &e, ConcatOp op);
+FailureOr<KernelInfo> emitAttention(KernelEmitter &e, AttentionOp op);
+FailureOr<KernelInfo> emitPartialAttention(KernelEmitter &e,
+                                           PartialAttentionOp op);
+KernelInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
+KernelInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
+KernelInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
 
 } // namespace mlir::lap::simt

@@ -21,7 +21,7 @@ class LinearEmitter {
 public:
   LinearEmitter(KernelEmitter &e, FusedLinearOp op);
 
-  FailureOr<DispatchInfo> emit();
+  FailureOr<KernelInfo> emit();
 
 private:
   static constexpr int64_t tileRows = RowTileLayout::tileRows;

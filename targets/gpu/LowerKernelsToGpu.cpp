@@ -20,9 +20,8 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::simt;
 
-FailureOr<DispatchInfo> simt::emitKernel(KernelEmitter &emitter,
-                                         Operation *op) {
-  using Result = FailureOr<DispatchInfo>;
+FailureOr<KernelInfo> simt::emitKernel(KernelEmitter &emitter, Operation *op) {
+  using Result = FailureOr<KernelInfo>;
   return TypeSwitch<Operation *, Result>(op)
       .Case([&](EmbedOp op) { return emitEmbed(emitter, op); })
       .Case([&](PackInputOp op) { return emitPackInput(emitter, op); })
@@ -103,20 +102,12 @@ struct LowerKernelsToGpuPass
     // The module takes the kernel's name.
     std::string name = kernel.getName().str();
     KernelEmitter emitter(kernel, getOperation(), facts);
-    std::optional<DispatchInfo> info;
-    for (Operation &op : kernel.getBody().front()) {
-      if (isa<bufferization::ToTensorOp, UnpackOp, ReturnOp,
-              bufferization::MaterializeInDestinationOp>(op))
-        continue;
-      if (info)
-        return op.emitOpError("is a second op in one kernel");
-      FailureOr<DispatchInfo> emitted = emitKernel(emitter, &op);
-      if (failed(emitted))
-        return failure();
-      info = *emitted;
-    }
-    if (!info)
-      return kernel.emitOpError("has nothing to compute");
+    FailureOr<Operation *> op = getKernelOp(kernel);
+    if (failed(op))
+      return failure();
+    FailureOr<KernelInfo> info = emitKernel(emitter, *op);
+    if (failed(info))
+      return failure();
     emitter.finish();
     gpu::GPUFuncOp function = emitter.getFunction();
     // Of schemes; SPIR-V has it, but MLIR's conversion does not.

@@ -100,13 +100,13 @@ static void defineLoopResults(gpu::GPUModuleOp module) {
       return;
     OpBuilder builder(loop->getContext());
     builder.setInsertionPointAfter(loop);
-    Value any = arith::CmpIOp::create(
-        builder, loop.getLoc(), arith::CmpIPredicate::slt, loop.getLowerBound(),
-        loop.getUpperBound());
+    Value any =
+        arith::CmpIOp::create(builder, loop.getLoc(), arith::CmpIPredicate::slt,
+                              loop.getLowerBound(), loop.getUpperBound());
     for (auto [result, initial] :
          llvm::zip_equal(loop.getResults(), loop.getInitArgs())) {
-      auto defined = arith::SelectOp::create(builder, loop.getLoc(), any,
-                                             result, initial);
+      auto defined =
+          arith::SelectOp::create(builder, loop.getLoc(), any, result, initial);
       result.replaceAllUsesExcept(defined, defined);
     }
   });

@@ -111,7 +111,9 @@ Status print(const BenchOptions &options, const BenchResult &result) {
       json["profile"] = profileJson(kernels);
     return writeJson(json);
   }
-  return writeOutput(resultText(options, result) + profileTable(kernels));
+  return writeOutput(resultText(options, result) + profileTable(kernels) +
+                     (result.profile ? submissionTable(*result.profile, target)
+                                     : std::string()));
 }
 
 Status bench(const BenchOptions &options) {

@@ -164,15 +164,40 @@ std::string profileTable(const std::vector<KernelProfile> &kernels) {
     if (line.operations > 0)
       std::snprintf(operations, sizeof(operations), "%.1f",
                     rate(line.operations, line.seconds) / 1e9);
+    char busy[16] = "-"; // a GPU does not tell
+    if (line.busy > 0)
+      std::snprintf(busy, sizeof(busy), "%.0f%%", line.busy * 100);
     std::snprintf(text, sizeof(text),
-                  "  %8llu %10.3f %5.1f%% %4.0f%% %8.1f %8.1f %8s %10llu\n",
+                  "  %8llu %10.3f %5.1f%% %5s %8.1f %8.1f %8s %10llu\n",
                   static_cast<unsigned long long>(line.calls),
                   line.seconds * 1e3, rate(line.seconds, totals[group]) * 100,
-                  line.busy * 100, static_cast<double>(line.bytes) / 1e6,
+                  busy, static_cast<double>(line.bytes) / 1e6,
                   rate(static_cast<double>(line.bytes), line.seconds) / 1e9,
                   operations, static_cast<unsigned long long>(line.tiles));
     table += "  " + line.kernel + std::string(width - line.kernel.size(), ' ') +
              text;
+  }
+  return table;
+}
+
+std::string submissionTable(const Profile &profile,
+                            const schema::Target &target) {
+  // A shape of step is the same each time, but where sequences differ.
+  std::map<std::pair<uint32_t, int64_t>, Profile::Submission> shapes;
+  for (const Profile::Submission &each : profile.submissions)
+    shapes.insert_or_assign({each.entry, each.tokens}, each);
+  std::string table;
+  for (const auto &[key, each] : shapes) {
+    char text[256];
+    std::snprintf(
+        text, sizeof(text),
+        "\n%s, %lld token%s: %llu dispatches and %llu barriers in one "
+        "submission\n",
+        target.entries()->Get(key.first)->name()->c_str(),
+        static_cast<long long>(key.second), key.second == 1 ? "" : "s",
+        static_cast<unsigned long long>(each.dispatches),
+        static_cast<unsigned long long>(each.barriers));
+    table += text;
   }
   return table;
 }

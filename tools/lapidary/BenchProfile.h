@@ -34,6 +34,10 @@ std::vector<KernelProfile> summarize(const Profile &profile,
                                      const schema::Program &program,
                                      const schema::Target &target);
 std::string profileTable(const std::vector<KernelProfile> &kernels);
+/// A line for each entry point and number of tokens that a GPU was given;
+/// nothing without one.
+std::string submissionTable(const Profile &profile,
+                            const schema::Target &target);
 nlohmann::ordered_json profileJson(const std::vector<KernelProfile> &kernels);
 /// What chrome://tracing and Perfetto read: each thread's calls, and on a line
 /// of their own the dispatches.

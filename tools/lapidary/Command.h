@@ -57,7 +57,9 @@ struct DeviceChoice {
 /// Options that mean the same wherever they are.
 void addBundleArgument(CLI::App &command, std::string &bundle);
 void addThreadsOption(CLI::App &command, int32_t &threads);
-void addDeviceOptions(CLI::App &command, DeviceChoice &choice);
+/// `tested`: a first run on a GPU tests it, unless told not to.
+void addDeviceOptions(CLI::App &command, DeviceChoice &choice,
+                      bool tested = true);
 void addLockOption(CLI::App &command, bool &lock);
 void addContextOption(CLI::App &command, int64_t &context,
                       const std::string &purpose);

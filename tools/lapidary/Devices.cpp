@@ -119,7 +119,7 @@ Status listDevices(bool json) {
 
 } // namespace
 
-void addDeviceOptions(CLI::App &command, DeviceChoice &choice) {
+void addDeviceOptions(CLI::App &command, DeviceChoice &choice, bool tested) {
   command
       .add_option("--device", choice.device,
                   "cpu, vulkan (the best GPU), vulkan:NUMBER or vulkan:NAME, "
@@ -135,9 +135,10 @@ void addDeviceOptions(CLI::App &command, DeviceChoice &choice) {
                   "memory; -ngl means the same")
       ->type_name("N")
       ->check(CLI::Range(-1, 1 << 20));
-  command.add_flag("--skip-selftest", choice.skipSelfTest,
-                   "Do not test a bundle that a GPU's driver has not run "
-                   "before");
+  if (tested)
+    command.add_flag("--skip-selftest", choice.skipSelfTest,
+                     "Do not test a bundle that a GPU's driver has not run "
+                     "before");
 }
 
 void addDevicesCommand(CLI::App &app, Action &action) {

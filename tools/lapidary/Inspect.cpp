@@ -341,7 +341,7 @@ void addInspectCommand(CLI::App &app, Action &action) {
       ->type_name("N")
       ->check(CLI::Range(1, maxSequences));
   addThreadsOption(*command, options->threads);
-  addDeviceOptions(*command, options->device);
+  addDeviceOptions(*command, options->device, /*tested=*/false);
   command->add_flag("--tensors", options->tensors, "List every tensor");
   command->add_flag("--json", options->json, "Print a JSON object");
   command->final_callback([options, &action] {

@@ -99,7 +99,7 @@ void addSelfTestCommand(CLI::App &app, Action &action) {
                   "compared; the exit code is 1 when one is off by more than "
                   "its bound.\nExample:\n  lapidary selftest model.lap");
   addBundleArgument(*command, options->bundle);
-  addDeviceOptions(*command, options->device);
+  addDeviceOptions(*command, options->device, /*tested=*/false);
   addThreadsOption(*command, options->threads);
   command->add_flag("--json", options->json, "Print a JSON object");
   command->final_callback([options, &action] {

@@ -9,7 +9,6 @@
 #include "runtime/devices/Profile.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -22,8 +21,9 @@ constexpr size_t mostRecordings = 16;
 constexpr uint64_t bindingAlignment = 256;
 /// Rows of {tokens, past, first_token, chunk}.
 constexpr uint64_t sizesBytes = (1 + maxSequences) * 4 * sizeof(int32_t);
-/// Fixed by the bundle, see arenaAlignment in TargetValidation.cpp.
-constexpr uint64_t arenaAlignment = 64;
+/// Fixed by the bundle, see gpuArenaAlignment in TargetValidation.cpp; the most
+/// that Vulkan lets a device ask for.
+constexpr uint64_t arenaAlignment = 256;
 
 uint64_t aligned(uint64_t bytes) {
   return (bytes + bindingAlignment - 1) / bindingAlignment * bindingAlignment;
@@ -33,59 +33,7 @@ bool isMedia(const schema::Binding &binding) {
   return binding.name()->string_view() == "media";
 }
 
-std::string missingFeatures(const schema::Variant &variant,
-                            const VulkanPhysicalDevice &device,
-                            const VulkanOverrides &overrides) {
-  std::string missing;
-  for (const flatbuffers::String *feature : *variant.features())
-    if (!device.has(feature->string_view()) ||
-        std::ranges::find(overrides.without, feature->string_view()) !=
-            overrides.without.end())
-      missing += concat(missing.empty() ? "" : ", ", feature->string_view());
-  return missing;
-}
-
 } // namespace
-
-Result<const schema::Variant *>
-selectVulkanVariant(const schema::Target &target,
-                    const VulkanPhysicalDevice &device,
-                    const VulkanOverrides &overrides) {
-  std::string list;
-  const char *forced = std::getenv("LAPIDARY_VULKAN");
-  const bool isForced = forced && *forced;
-  for (const schema::Variant *variant : *target.variants()) {
-    std::string missing = missingFeatures(*variant, device, overrides);
-    list += concat(list.empty() ? "" : "; ", variant->name()->string_view(),
-                   missing.empty() ? "" : " (it lacks " + missing + ")");
-    if (isForced && variant->name()->string_view() != forced)
-      continue;
-    if (missing.empty())
-      return variant;
-    if (isForced)
-      return unsupported(concat("LAPIDARY_VULKAN asks for variant \"", forced,
-                                "\", but ", device.name, " lacks ", missing));
-  }
-  if (isForced)
-    return invalidArgument(concat("LAPIDARY_VULKAN asks for variant \"", forced,
-                                  "\", but the bundle has: ", list));
-  return unsupported(concat("the bundle has no variant for ", device.name,
-                            "; it has: ", list));
-}
-
-Result<VulkanIdentity> identifyVulkan(const Bundle &bundle,
-                                      const schema::Target &target,
-                                      const std::string &name) {
-  std::shared_ptr<VulkanInstance> instance =
-      LAPIDARY_TRY(VulkanInstance::create());
-  VulkanPhysicalDevice device = LAPIDARY_TRY(instance->find(name));
-  const schema::Variant *variant = LAPIDARY_TRY(
-      selectVulkanVariant(target, device, LAPIDARY_TRY(readOverrides())));
-  std::string_view variantName = variant->name()->string_view();
-  return VulkanIdentity{vulkanCacheStem(bundle, device, variantName),
-                        concat("variant \"", variantName, "\" on ", device.name,
-                               " (", device.driver, ")")};
-}
 
 Result<std::unique_ptr<VulkanDevice>>
 VulkanDevice::create(std::shared_ptr<const Bundle> bundle,
@@ -134,7 +82,7 @@ Result<std::unique_ptr<VulkanDevice>> VulkanDevice::create(
   }
   LAPIDARY_TRY(device->checkBindings(options));
   LAPIDARY_TRY(device->checkMemory(use, options));
-  LAPIDARY_TRY(device->allocate(options));
+  LAPIDARY_TRY(device->allocate());
   device->weights = LAPIDARY_TRY(uploadWeights(
       device->context, *device->staging, *bundle, use, options.progress));
   device->pipelines = LAPIDARY_TRY(VulkanPipelines::create(
@@ -199,7 +147,7 @@ Status VulkanDevice::checkMemory(const ProgramUse &use,
   return {};
 }
 
-Status VulkanDevice::allocate(const DeviceOptions &) {
+Status VulkanDevice::allocate() {
   uint64_t arenaBytes = 0, inputBytes = 0, outputBytes = 0;
   for (uint32_t index = 0; index < program.target->entries()->size(); ++index) {
     const schema::EntryPoint &entry = *program.target->entries()->Get(index);
@@ -401,6 +349,11 @@ Status VulkanDevice::runDispatches(uint32_t entry, DispatchRange range,
   ++counted.submissions;
   counted.dispatches = recording->dispatchCount();
   counted.barriers = recording->barrierCount();
+  if (profile)
+    Profile::add(profile->submissions, {.entry = entry,
+                                        .tokens = tokens,
+                                        .dispatches = counted.dispatches,
+                                        .barriers = counted.barriers});
   if (shape.profiled)
     noteTimes(*recording, tokens, steps[0].past, Profile::now());
   LAPIDARY_TRY(context->instance().takeComplaints());

@@ -4,6 +4,7 @@
 
 #include "runtime/devices/DispatchRunner.h"
 #include "runtime/devices/vulkan/VulkanRecorder.h"
+#include "runtime/devices/vulkan/VulkanVariants.h"
 
 namespace lapidary {
 
@@ -50,7 +51,7 @@ private:
   VulkanDevice() = default;
   Status checkMemory(const ProgramUse &use, const DeviceOptions &options);
   Status checkBindings(const DeviceOptions &options) const;
-  Status allocate(const DeviceOptions &options);
+  Status allocate();
   /// Where an entry's inputs and outputs lie at so many tokens, in all: bytes
   /// of both parts.
   struct Exchange {
@@ -84,22 +85,5 @@ private:
   Profile *profile = nullptr;
   Counters counted;
 };
-
-/// What stands for `bundle` on this device, its driver and the variant that
-/// would be taken, in names of files in the cache folder; and, for people, what
-/// that is. Empty where there is no such folder.
-struct VulkanIdentity {
-  std::string stem, description;
-};
-Result<VulkanIdentity> identifyVulkan(const Bundle &bundle,
-                                      const schema::Target &target,
-                                      const std::string &name);
-
-/// The first variant whose features `device` has, or the one that
-/// LAPIDARY_VULKAN names.
-Result<const schema::Variant *>
-selectVulkanVariant(const schema::Target &target,
-                    const VulkanPhysicalDevice &device,
-                    const VulkanOverrides &overrides);
 
 } // namespace lapidary

@@ -198,6 +198,8 @@ Status VulkanStaging::upload(std::span<const uint8_t> bytes,
   if (offset > to.size() || bytes.size() > to.size() - offset)
     return internalError(concat(bytes.size(), " bytes at ", offset,
                                 " are outside a buffer of ", to.size()));
+  if (bytes.empty())
+    return {};
   if (to.data()) {
     std::memcpy(to.data() + offset, bytes.data(), bytes.size());
     return {};
@@ -221,6 +223,8 @@ Status VulkanStaging::download(const VulkanBuffer &from, uint64_t offset,
   if (offset > from.size() || bytes.size() > from.size() - offset)
     return internalError(concat(bytes.size(), " bytes at ", offset,
                                 " are outside a buffer of ", from.size()));
+  if (bytes.empty())
+    return {};
   if (from.data()) {
     std::memcpy(bytes.data(), from.data() + offset, bytes.size());
     return {};

@@ -15,12 +15,6 @@ using namespace lapidary;
 using namespace lapidary::test;
 using testing::HasSubstr;
 
-// libsndfile forgets the decoder's state when the headers of an Ogg file are
-// cut; a few kilobytes a file, and nothing that we could free.
-extern "C" const char *__lsan_default_suppressions() {
-  return "leak:vorbis_info_init\n";
-}
-
 namespace {
 
 constexpr int audioId = 2043;

@@ -232,6 +232,8 @@ TEST_F(VulkanTest, TellsWhatTookTime) {
   ASSERT_TRUE(
       run(**device, chainEntry, {.tokens = 1}, {&input, 1}, {&output, 1}).ok());
   ASSERT_EQ(profile.dispatches.size(), size_t(chainLength));
+  ASSERT_EQ(profile.submissions.size(), 1u);
+  EXPECT_EQ(profile.submissions[0].barriers, uint64_t(chainLength - 1));
   for (uint32_t index = 0; index < chainLength; ++index) {
     EXPECT_EQ(profile.dispatches[index].index, index);
     EXPECT_EQ(profile.dispatches[index].tiles, 256);

@@ -250,6 +250,20 @@ TEST_F(VulkanSession, PlansMemory) {
   EXPECT_TRUE(gpu->fits());
   gpu->deviceAvailable = gpu->onDevice - 1;
   EXPECT_THAT(gpu->check().message(), HasSubstr("on the device"));
+  gpu->deviceAvailable = gpu->onDevice;
+  EXPECT_TRUE(gpu->fits());
+  {
+    ScopedVariable limits("LAPIDARY_VULKAN_LIMITS", "binding=1000");
+    auto narrow =
+        planMemory(bundle->program(), {.chunk = 16, .device = "vulkan"});
+    EXPECT_FALSE(narrow->fits());
+    EXPECT_THAT(narrow->check().message(),
+                HasSubstr("\"layers.0.k\" has 4.10 KB at a context of 256 "
+                          "positions, but the device binds at most 1.00 KB"));
+    EXPECT_TRUE(planMemory(bundle->program(),
+                           {.context = 64, .chunk = 16, .device = "vulkan"})
+                    ->cacheBeyondDevice());
+  }
   // A plan needs no device.
   ScopedVariable old("VK_ICD_FILENAMES", "/nonexistent.json"),
       now("VK_DRIVER_FILES", "/nonexistent.json");

@@ -55,6 +55,10 @@ protected:
       GTEST_SKIP() << instance.status().message();
     if (auto device = (*instance)->find("vulkan"); !device.ok())
       GTEST_SKIP() << device.status().message();
+    // Drivers stay loaded, so that what they leak has their name: see
+    // __lsan_default_suppressions.
+    static auto *kept = new std::shared_ptr<VulkanInstance>(*instance);
+    (void)kept;
   }
   void TearDown() override {
     std::error_code ignored;
