@@ -406,7 +406,7 @@ TEST(Session, PlansItsMemory) {
             32 + 32); // the window of 20 in blocks of 16, and the chunk
   EXPECT_EQ(plan->cacheLines[1].rows, 112);
   EXPECT_EQ(plan->caches, 2u * 4096);
-  EXPECT_EQ(plan->arenas, 64u + prefillMax * hidden * 4);
+  EXPECT_EQ(plan->arenas, 256u + prefillMax * hidden * 4);
   EXPECT_EQ(plan->scratch, 3u * (4096 + 4096));
   EXPECT_EQ(plan->logits, 4u * (vocabulary * 6 + 2 * 32 * hidden + 3 * 32));
   EXPECT_EQ(plan->total, plan->weights + plan->caches + plan->arenas +
