@@ -38,12 +38,15 @@ lap.kv_cache @layers.1 : !full
 // A sliding layer, then a full one whose values are its keys.
 // KERNELS-LABEL: func.func @prefill(
 // KERNELS: lap.embed {{.*}} media(
-// KERNELS: %[[QKV:.*]]:3 = lap.fused_linear {{.*}} norm = #lap.norm<rms>
+// KERNELS: %[[X0:.*]] = lap.pack_input {{.*}} norm = #lap.norm<rms>
+// KERNELS: %[[QKV:.*]]:3 = lap.fused_linear %[[X0]] weights(
 // KERNELS: %[[R0:.*]] = lap.rope_kv_update %{{.*}}, %[[QKV]]#0, %[[QKV]]#1, %[[QKV]]#2,
 // KERNELS: %[[A0:.*]] = lap.attention %{{.*}}, %[[R0]], %{{.*}} visible(
-// KERNELS: %[[O0:.*]] = lap.fused_linear %[[A0]] weights(
+// KERNELS: %[[X1:.*]] = lap.pack_input %[[A0]] :
+// KERNELS: %[[O0:.*]] = lap.fused_linear %[[X1]] weights(
 // KERNELS: %[[H1:.*]] = lap.residual_norm %{{.*}}, %[[O0]], %{{[a-z0-9]*}} {
-// KERNELS: lap.fused_linear %[[H1]] {{.*}}epilogue = #lap.epilogue<gated_gelu>
+// KERNELS: %[[X2:.*]] = lap.pack_input %[[H1]] {{.*}} norm = #lap.norm<rms>
+// KERNELS: lap.fused_linear %[[X2]] {{.*}}epilogue = #lap.epilogue<gated_gelu>
 // KERNELS: lap.residual_norm %[[H1]], {{.*}} scale(
 // KERNELS: %[[QK:.*]]:2 = lap.fused_linear
 // KERNELS: lap.rope_kv_update %{{.*}}, %[[QK]]#0, %[[QK]]#1, %[[QK]]#1,
@@ -54,15 +57,16 @@ lap.kv_cache @layers.1 : !full
 // PROGRAM-SAME: lap.arena_bytes = 57344 : i64
 // PROGRAM: lap.arena : memref<57344xi8>
 // PROGRAM: lap.dispatch @embed_media_bf16_64x32_tn(
-// PROGRAM: lap.dispatch @fused_linear_rms_bf16_128x32_tn(
+// PROGRAM: lap.dispatch @pack_input_rms_f32_32_tn(
+// PROGRAM: lap.dispatch @fused_linear_bf16_128x32_tn(
 // PROGRAM: lap.dispatch @rope_kv_update_4x2x16_tn(
 // PROGRAM: lap.dispatch @attention_window_visible_4x2x16_tn(
 // PROGRAM: lap.dispatch @fused_linear_bf16_32x64_tn(
 // PROGRAM: lap.dispatch @residual_norm_32_tn(
-// PROGRAM: lap.dispatch @fused_linear_rms_gated_gelu_bf16_96x32_tn(
+// PROGRAM: lap.dispatch @fused_linear_gated_gelu_bf16_96x32_tn(
 // PROGRAM: lap.dispatch @fused_linear_bf16_32x48_tn(
 // PROGRAM: lap.dispatch @residual_norm_scaled_32_tn(
-// PROGRAM: lap.dispatch @fused_linear_rms_bf16_96x32_tn(
+// PROGRAM: lap.dispatch @fused_linear_bf16_96x32_tn(
 // PROGRAM: lap.dispatch @rope_kv_update_shared_rotated_2x1x32_tn(
 // PROGRAM: lap.dispatch @attention_rotated_2x1x32_tn(
 // PROGRAM: lap.dispatch @fused_linear_bf16_32x64_tn(
@@ -138,13 +142,15 @@ func.func @prefill(%tokens: tensor<?xi32> {lap.name = "tokens"}, %rows: tensor<?
 
 // One token, and the head behind it.
 // KERNELS-LABEL: func.func @decode(
-// KERNELS: lap.fused_linear {{.*}}epilogue = #lap.epilogue<softcap>, {{.*}} norm = #lap.norm<rms>
+// KERNELS: lap.pack_input {{.*}} norm = #lap.norm<rms>
+// KERNELS: lap.fused_linear {{.*}}epilogue = #lap.epilogue<softcap>
 // PROGRAM-LABEL: func.func @decode(
 // PROGRAM-SAME: %{{.*}}: memref<1xi32>{{.*}}, %{{.*}}: memref<1x64xf32> {lap.name = "logits", lap.result})
-// One row of 32 floats between the two.
-// PROGRAM-SAME: lap.arena_bytes = 128 : i64
+// One row of 32 floats between the first two, and one of 48 words.
+// PROGRAM-SAME: lap.arena_bytes = 512 : i64
 // PROGRAM: lap.dispatch @embed_bf16_64x32_t1(
-// PROGRAM: lap.dispatch @fused_linear_rms_softcap_bf16_64x32_t1(
+// PROGRAM: lap.dispatch @pack_input_rms_f32_32_t1(
+// PROGRAM: lap.dispatch @fused_linear_softcap_bf16_64x32_t1(
 func.func @decode(%tokens: tensor<1xi32> {lap.name = "tokens"}, %past: index {lap.name = "past"}) -> (tensor<1x64xf32> {lap.name = "logits"})
     attributes {lap.max_tokens = 1 : i64} {
   %table = lap.get_weight @table : tensor<64x32xbf16>
@@ -156,15 +162,19 @@ func.func @decode(%tokens: tensor<1xi32> {lap.name = "tokens"}, %past: index {la
   return %s : tensor<1x64xf32>
 }
 
-// The patch projection: three kernels.
+// The patch projection: three kernels, and their inputs.
 // KERNELS-LABEL: func.func @embed_image(
-// KERNELS: lap.fused_linear {{.*}} bias({{.*}} norm = #lap.norm<layer>
+// KERNELS: lap.pack_input {{.*}} norm = #lap.norm<layer>
+// KERNELS: lap.fused_linear {{.*}} bias(
 // KERNELS: lap.patch_embedding
-// KERNELS: lap.fused_linear %{{[0-9a-z]*}} weights({{.*}} norm = #lap.norm<rms>
+// KERNELS: lap.pack_input {{.*}} norm = #lap.norm<rms>
+// KERNELS: lap.fused_linear %{{[0-9a-z]*}} weights(
 // PROGRAM-LABEL: func.func @embed_image(
-// PROGRAM: lap.dispatch @fused_linear_layer_bf16_32x24_tn(
+// PROGRAM: lap.dispatch @pack_input_layer_f32_24_tn(
+// PROGRAM: lap.dispatch @fused_linear_bf16_32x24_tn(
 // PROGRAM: lap.dispatch @patch_embedding_8x32_tn(
-// PROGRAM: lap.dispatch @fused_linear_rms_bf16_32x32_tn(
+// PROGRAM: lap.dispatch @pack_input_rms_f32_32_tn
+// PROGRAM: lap.dispatch @fused_linear_bf16_32x32_tn(
 func.func @embed_image(%patches: tensor<?x24xf32> {lap.name = "patches"}, %xy: tensor<?x2xi32> {lap.name = "positions"})
     -> (tensor<?x32xf32> {lap.name = "embeddings"}) attributes {lap.max_tokens = 16 : i64} {
   %pn = lap.get_weight @patch_norm : tensor<24xbf16>

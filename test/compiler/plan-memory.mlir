@@ -6,13 +6,13 @@ lap.kernel @one(%x: memref<4x8xf32>, %y: memref<4x8xf32>) {
 
 // Buffers that follow each other in a chain take two places in turn: what a dispatch reads it never writes.
 // CHECK-LABEL: func.func @chain(
-// CHECK-SAME: attributes {lap.arena_bytes = 256 : i64}
+// CHECK-SAME: attributes {lap.arena_bytes = 512 : i64}
 func.func @chain(%x: memref<4x8xf32>, %y: memref<4x8xf32>) {
-  // CHECK: %[[ARENA:.*]] = lap.arena : memref<256xi8>
+  // CHECK: %[[ARENA:.*]] = lap.arena : memref<512xi8>
   // CHECK: %[[O0:.*]] = arith.constant 0 : index
-  // CHECK: %[[A:.*]] = memref.view %[[ARENA]][%[[O0]]][] : memref<256xi8> to memref<4x8xf32>
+  // CHECK: %[[A:.*]] = memref.view %[[ARENA]][%[[O0]]][] : memref<512xi8> to memref<4x8xf32>
   // CHECK: lap.dispatch @one(%{{.*}}, %[[A]])
-  // CHECK: %[[O1:.*]] = arith.constant 128 : index
+  // CHECK: %[[O1:.*]] = arith.constant 256 : index
   // CHECK: %[[B:.*]] = memref.view %[[ARENA]][%[[O1]]][]
   // CHECK: lap.dispatch @one(%[[A]], %[[B]])
   // CHECK: %[[O2:.*]] = arith.constant 0 : index
@@ -35,18 +35,18 @@ lap.kernel @two(%x: memref<?x3xf32>, %r: memref<?x3xf32>, %y: memref<?x3xf32>) {
   lap.return
 }
 
-// Sizes are those of lap.max_tokens rows (10 x 3 x 4 = 120, a place of 128), and a view has as many rows as the step.
+// Sizes are those of lap.max_tokens rows (10 x 3 x 4 = 120, a place of 256), and a view has as many rows as the step.
 // A buffer that is read again later keeps its place until then.
 // CHECK-LABEL: func.func @residual(
-// CHECK-SAME: lap.arena_bytes = 384 : i64
+// CHECK-SAME: lap.arena_bytes = 768 : i64
 func.func @residual(%x: memref<?x3xf32>, %y: memref<?x3xf32>) attributes {lap.max_tokens = 10 : i64} {
-  // CHECK: %[[ARENA:.*]] = lap.arena : memref<384xi8>
+  // CHECK: %[[ARENA:.*]] = lap.arena : memref<768xi8>
   // CHECK: %[[ROWS:.*]] = memref.dim
   // CHECK: %[[O0:.*]] = arith.constant 0 : index
-  // CHECK: %[[H:.*]] = memref.view %[[ARENA]][%[[O0]]][%[[ROWS]]] : memref<384xi8> to memref<?x3xf32>
-  // CHECK: arith.constant 128 : index
+  // CHECK: %[[H:.*]] = memref.view %[[ARENA]][%[[O0]]][%[[ROWS]]] : memref<768xi8> to memref<?x3xf32>
   // CHECK: arith.constant 256 : index
-  // CHECK: arith.constant 128 : index
+  // CHECK: arith.constant 512 : index
+  // CHECK: arith.constant 256 : index
   %c0 = arith.constant 0 : index
   %rows = memref.dim %x, %c0 : memref<?x3xf32>
   %h = memref.alloc(%rows) : memref<?x3xf32>
@@ -66,29 +66,29 @@ func.func @residual(%x: memref<?x3xf32>, %y: memref<?x3xf32>) attributes {lap.ma
 lap.kernel @small(%x: memref<16xf32>, %y: memref<16xf32>) {
   lap.return
 }
-lap.kernel @mixed(%x: memref<16xf32>, %y: memref<64xf32>) {
+lap.kernel @mixed(%x: memref<16xf32>, %y: memref<256xf32>) {
   lap.return
 }
-lap.kernel @narrow(%x: memref<64xf32>, %y: memref<16xf32>) {
+lap.kernel @narrow(%x: memref<256xf32>, %y: memref<16xf32>) {
   lap.return
 }
 
 // The largest buffer comes first, at the arena's start; small ones fit into its place when it is free.
 // CHECK-LABEL: func.func @largest_first(
-// CHECK-SAME: lap.arena_bytes = 320 : i64
+// CHECK-SAME: lap.arena_bytes = 1280 : i64
 func.func @largest_first(%x: memref<16xf32>, %y: memref<16xf32>) {
-  // CHECK: %[[O0:.*]] = arith.constant 256 : index
-  // CHECK: %[[A:.*]] = memref.view %{{.*}}[%[[O0]]][] : memref<320xi8> to memref<16xf32>
+  // CHECK: %[[O0:.*]] = arith.constant 1024 : index
+  // CHECK: %[[A:.*]] = memref.view %{{.*}}[%[[O0]]][] : memref<1280xi8> to memref<16xf32>
   // CHECK: %[[O1:.*]] = arith.constant 0 : index
-  // CHECK: %[[B:.*]] = memref.view %{{.*}}[%[[O1]]][] : memref<320xi8> to memref<64xf32>
-  // CHECK: %[[O2:.*]] = arith.constant 256 : index
+  // CHECK: %[[B:.*]] = memref.view %{{.*}}[%[[O1]]][] : memref<1280xi8> to memref<256xf32>
+  // CHECK: %[[O2:.*]] = arith.constant 1024 : index
   // CHECK: %[[O3:.*]] = arith.constant 0 : index
   %a = memref.alloc() : memref<16xf32>
   lap.dispatch @small(%x, %a) : (memref<16xf32>, memref<16xf32>) -> ()
-  %b = memref.alloc() : memref<64xf32>
-  lap.dispatch @mixed(%a, %b) : (memref<16xf32>, memref<64xf32>) -> ()
+  %b = memref.alloc() : memref<256xf32>
+  lap.dispatch @mixed(%a, %b) : (memref<16xf32>, memref<256xf32>) -> ()
   %c = memref.alloc() : memref<16xf32>
-  lap.dispatch @narrow(%b, %c) : (memref<64xf32>, memref<16xf32>) -> ()
+  lap.dispatch @narrow(%b, %c) : (memref<256xf32>, memref<16xf32>) -> ()
   %d = memref.alloc() : memref<16xf32>
   lap.dispatch @small(%c, %d) : (memref<16xf32>, memref<16xf32>) -> ()
   lap.dispatch @small(%d, %y) : (memref<16xf32>, memref<16xf32>) -> ()
@@ -103,9 +103,9 @@ lap.kernel @fill(%a: memref<16xf32>) {
 
 // A result that nobody reads has a place of its own while it is written; a function without buffers has no arena.
 // CHECK-LABEL: func.func @unread(
-// CHECK-SAME: lap.arena_bytes = 64 : i64
+// CHECK-SAME: lap.arena_bytes = 256 : i64
 func.func @unread() {
-  // CHECK: lap.arena : memref<64xi8>
+  // CHECK: lap.arena : memref<256xi8>
   %a = memref.alloc() : memref<16xf32>
   lap.dispatch @fill(%a) : (memref<16xf32>) -> ()
   %b = memref.alloc() : memref<16xf32>

@@ -1,6 +1,6 @@
 """Runs golden cases through `lapidary run` and compares with the reference implementation.
 
-    golden.py LAPIDARY BUNDLE GOLDEN_DIR [--device NAME] [--may-differ CASE]... [CASE...]
+    golden.py [--device NAME] LAPIDARY BUNDLE GOLDEN_DIR [--may-differ CASE]... [CASE...]
 
 For each case: the prompt's token ids (media expanded) are the reference's, and so are the ids and the text of the greedy
 answer. Quantized weights may choose another word in a story: of a case named with --may-differ only the prompt counts.
