@@ -27,10 +27,6 @@ static constexpr int64_t queryMultiple = 4;
 /// the same for all of them.
 static constexpr int64_t mostRegisters = 16;
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
 static constexpr int64_t weightsStride = blocksAtOnce * blockRows;
 
 AttentionEmitter::AttentionEmitter(KernelEmitter &e,

@@ -7,10 +7,6 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
 namespace {
 
 using Write = function_ref<void(Value vector, Value element, int64_t size)>;
@@ -21,15 +17,11 @@ struct HeadTurner {
   Buffer table;
   int64_t headDim, rotated;
   float eps;
-  /// Where the rows of the table for a position begin: angles add up (see
-  /// lap.rope_table).
+  /// See KernelBuilder::getRopeRows.
   Value low, high;
 
   void setPosition(Value position) {
-    low = e.mul(e.rem(position, RopeTableOp::lowRows), 2 * rotated);
-    high = e.mul(
-        e.add(e.div(position, RopeTableOp::lowRows), RopeTableOp::lowRows),
-        2 * rotated);
+    std::tie(low, high) = e.getRopeRows(position, rotated);
   }
 
   /// The head at `at`; what does not turn goes to `writeRest`, if that is

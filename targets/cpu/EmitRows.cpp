@@ -6,10 +6,6 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
 FailureOr<KernelInfo> cpu::emitEmbed(KernelEmitter &e, EmbedOp op) {
   FailureOr<SchemeDecoder> decoder =
       SchemeDecoder::create(e, op.getTable().getType(), op);

@@ -21,10 +21,6 @@ static int64_t getMostProducts(KernelEmitter &e) {
   return e.getStaticTokens() == 1 ? 128 : 64;
 }
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
 AttentionEmitter::AttentionEmitter(KernelEmitter &e,
                                    TypedValue<KvCacheType> cacheValue,
                                    Value queryValue, Value visibleEndValue)

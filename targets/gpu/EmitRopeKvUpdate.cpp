@@ -8,10 +8,6 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::simt;
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
 namespace {
 
 using Write = function_ref<void(Value number, Value element)>;
@@ -22,15 +18,11 @@ struct HeadTurner {
   Buffer table;
   int64_t headDim, rotated;
   float eps;
-  /// Where the rows of the table for a position begin: angles add up (see
-  /// lap.rope_table).
+  /// See KernelBuilder::getRopeRows.
   Value low, high;
 
   void setPosition(Value position) {
-    low = e.mul(e.rem(position, RopeTableOp::lowRows), 2 * rotated);
-    high = e.mul(
-        e.add(e.div(position, RopeTableOp::lowRows), RopeTableOp::lowRows),
-        2 * rotated);
+    std::tie(low, high) = e.getRopeRows(position, rotated);
   }
 
   /// The head at `at`; what does not turn goes to `writeRest`, if that is

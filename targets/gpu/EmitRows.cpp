@@ -6,10 +6,6 @@ using namespace mlir;
 using namespace mlir::lap;
 using namespace mlir::lap::simt;
 
-static int64_t getWidth(Value activation) {
-  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
-}
-
 static KernelInfo makeInfo(KernelEmitter &e, int64_t work) {
   KernelInfo info;
   info.tiles =

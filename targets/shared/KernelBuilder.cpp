@@ -31,6 +31,10 @@ int64_t mlir::lap::getStaticTokens(KernelOp kernel) {
   return 0;
 }
 
+int64_t mlir::lap::getWidth(Value activation) {
+  return cast<RankedTensorType>(activation.getType()).getDimSize(1);
+}
+
 /// The kernel argument that a tensor in the body stands for.
 static Value getArgument(Value value) {
   if (auto toTensor = value.getDefiningOp<bufferization::ToTensorOp>())
@@ -100,6 +104,13 @@ Value KernelBuilder::lessThan(Value lhs, Value rhs) {
 }
 Value KernelBuilder::select(Value condition, Value yes, Value no) {
   return arith::SelectOp::create(*this, condition, yes, no);
+}
+
+std::pair<Value, Value> KernelBuilder::getRopeRows(Value position,
+                                                   int64_t rotated) {
+  constexpr int64_t lowRows = RopeTableOp::lowRows;
+  Value low = mul(rem(position, lowRows), 2 * rotated);
+  return {low, mul(add(div(position, lowRows), lowRows), 2 * rotated)};
 }
 
 Value KernelBuilder::constantF32(float value) {

@@ -25,6 +25,9 @@ FailureOr<Operation *> getKernelOp(KernelOp kernel);
 /// first dimension of what it writes.
 int64_t getStaticTokens(KernelOp kernel);
 
+/// Elements of a row of activations.
+int64_t getWidth(Value activation);
+
 class KernelBuilder : public ImplicitLocOpBuilder {
 public:
   explicit KernelBuilder(KernelOp kernel)
@@ -56,6 +59,10 @@ public:
   Value max(Value lhs, Value rhs);
   Value lessThan(Value lhs, Value rhs);
   Value select(Value condition, Value yes, Value no);
+
+  /// Where the two rows of a `lap.rope_table` begin whose angles add up to
+  /// those of a position, of `rotated` pairs.
+  std::pair<Value, Value> getRopeRows(Value position, int64_t rotated);
 
   // f32; both operands have the same type.
   Value constantF32(float value);
