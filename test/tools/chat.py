@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 LAPIDARY, BUNDLE, GOLDEN, FOLDER = sys.argv[1:]
@@ -115,32 +116,50 @@ def terminal():
         os.environ["TERM"] = "xterm"
         os.execvp(LAPIDARY, COMMAND + GREEDY)
     shown = b""
+    seen = 0
 
-    def expect(text, count=1):
-        nonlocal shown
+    def expect(text):
+        """Waits for the text in what was shown after the last one waited for."""
+        nonlocal shown, seen
         end = time.time() + 200
-        while shown.count(text) < count and time.time() < end:
+        while text not in shown[seen:] and time.time() < end:
             if select.select([handle], [], [], 1)[0]:
                 shown += os.read(handle, 4096)
-        return shown.count(text) >= count
+        if text not in shown[seen:]:
+            raise TimeoutError(text)
+        seen = shown.index(text, seen) + len(text)
 
     def send(text):
+        """Once the line editor reads: the prompt is shown before it takes the terminal's keys as they come."""
+        end = time.time() + 200
+        while termios.tcgetattr(handle)[3] & termios.ICANON and time.time() < end:
+            time.sleep(0.001)
         os.write(handle, text)
 
-    ok = expect(b"leaves.\r\n> ")
-    send(b"/thonk on\x7f\x7f\x7f\x7f\x7f\x7f\r")
-    ok = ok and expect(b"/help lists them\r\n> ")
-    send(b"half a line")
-    ok = ok and expect(b"half a line")
-    send(b"\x03")
-    ok = ok and expect(b"half a line\r\n> ")
-    send(b"/stats\r")
-    ok = ok and expect(b"0 of 2048 positions")
-    send(b"\x1b[A\r")
-    ok = ok and expect(b"0 of 2048 positions", 2)
-    send(b"\x04")
+    try:
+        expect(b"leaves.\r\n> ")
+        send(b"/thonk on\x7f\x7f\x7f\x7f\x7f\x7f\r")
+        expect(b"/help lists them\r\n> ")
+        send(b"half a line")
+        expect(b"half a line")
+        send(b"\x03")
+        expect(b"\r\n> ")
+        # At any moment, before the editor reads too.
+        for _ in range(100):
+            os.write(handle, b"\x03")
+            expect(b"\r\n> ")
+        send(b"/stats\r")
+        expect(b"0 of 2048 positions")
+        expect(b"> ")
+        send(b"\x1b[A\r")
+        expect(b"0 of 2048 positions")
+        expect(b"> ")
+        send(b"\x04")
+    except TimeoutError as error:
+        os.kill(child, signal.SIGKILL)
+        return False, error, shown
     _, status = os.waitpid(child, 0)
-    return ok and os.waitstatus_to_exitcode(status) == 0, shown
+    return os.waitstatus_to_exitcode(status) == 0, shown
 
 report("terminal", *terminal())
 sys.exit(1 if failed else 0)

@@ -6,7 +6,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cwchar>
+#include <fcntl.h>
 #include <histedit.h>
+#include <poll.h>
 #include <unistd.h>
 
 namespace lapidary::cli {
@@ -18,19 +20,42 @@ constexpr int historyLines = 1000;
 /// Of a line from a pipe; more is no line.
 constexpr size_t longestLine = size_t(16) << 20;
 
+/// The handler of ^C writes here: a read alone would miss a signal that comes
+/// just before it, or that another thread takes.
+int wakeUp[2] = {-1, -1};
+
+/// The next byte of the standard input: 1, 0 at its end, -1 for an error or
+/// after ^C.
+ssize_t readByte(char &byte) {
+  pollfd watched[] = {{STDIN_FILENO, POLLIN, 0}, {wakeUp[0], POLLIN, 0}};
+  for (;;) {
+    if (interrupted)
+      return -1;
+    if (poll(watched, 2, -1) < 0) {
+      if (errno != EINTR)
+        return -1;
+      continue;
+    }
+    char drained[16];
+    while (watched[1].revents && ::read(wakeUp[0], drained, sizeof drained) > 0)
+      continue;
+    if (interrupted || !watched[0].revents)
+      continue;
+    const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
+    if (got >= 0 || errno != EINTR)
+      return got;
+  }
+}
+
 /// libedit's own would go on waiting after a signal. Gives 1, 0 at the end, -1
 /// for an error.
 int readCharacter(EditLine *, wchar_t *character) {
   std::mbstate_t state = {};
   for (;;) {
     char byte;
-    const ssize_t got = ::read(STDIN_FILENO, &byte, 1);
-    if (got == 0)
-      return 0;
-    if (got < 0 && (errno != EINTR || interrupted))
-      return -1;
-    if (got < 0)
-      continue;
+    const ssize_t got = readByte(byte);
+    if (got <= 0)
+      return static_cast<int>(got);
     const size_t size = std::mbrtowc(character, &byte, 1, &state);
     if (size == 1 || size == 0)
       return 1;
@@ -43,9 +68,16 @@ int readCharacter(EditLine *, wchar_t *character) {
 } // namespace
 
 std::atomic<bool> &catchInterrupts() {
+  if (wakeUp[0] < 0 && pipe2(wakeUp, O_CLOEXEC | O_NONBLOCK) != 0)
+    wakeUp[0] = wakeUp[1] = -1;
   struct sigaction action = {};
-  // Without SA_RESTART: a read that waits for a line ends.
-  action.sa_handler = [](int) { interrupted = true; };
+  action.sa_handler = [](int) {
+    const int error = errno;
+    interrupted = true;
+    // A full pipe wakes as well.
+    [[maybe_unused]] const ssize_t written = write(wakeUp[1], "", 1);
+    errno = error;
+  };
   sigaction(SIGINT, &action, nullptr);
   return interrupted;
 }
@@ -120,12 +152,9 @@ LineInput::Event LineInput::read(const char *prompt, std::string &line) {
   }
   bool any = false;
   for (char c; line.size() < longestLine;) {
-    const ssize_t got = ::read(STDIN_FILENO, &c, 1);
-    if (got < 0 && errno == EINTR) {
-      if (interrupted.exchange(false))
-        return Event::Interrupted;
-      continue;
-    }
+    const ssize_t got = readByte(c);
+    if (got < 0 && interrupted.exchange(false))
+      return Event::Interrupted;
     if (got <= 0)
       return any ? Event::Line : Event::End;
     any = true;
