@@ -137,9 +137,9 @@ void addBenchCommand(CLI::App &app, Action &action) {
       "Every number is the median over the repeats. Loading (map and check) "
       "and verifying (hash every "
       "weight,\nonce a process) are apart from the time to the first token. "
-      "The read bandwidth is what a plain loop\nover memory reaches, at best; "
-      "weights below it were not read as fast as they could be, and small\n"
-      "ones above it lie in the processor's caches.\n"
+      "The read bandwidth is what a plain loop\nover memory reaches between "
+      "the decoded tokens; small weights above it lie in the processor's\n"
+      "caches.\n"
       "Example:\n  lapidary bench model.lap --prompt 512 --generate 128 "
       "--profile");
   addBundleArgument(*command, options->bundle);

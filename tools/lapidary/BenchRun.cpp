@@ -17,11 +17,9 @@ namespace lapidary::cli {
 
 namespace {
 
-/// Enough to be far from any cache, and read so often that one of the times
-/// nobody else was reading.
+/// Enough to be far from any cache.
 constexpr uint64_t mostBandwidthBytes = uint64_t(512) << 20,
                    leastBandwidthBytes = uint64_t(64) << 20;
-constexpr int bandwidthPasses = 8;
 /// Decoded tokens and batches that a profile has; a second of the 12B.
 constexpr int64_t profiledSteps = 16;
 
@@ -81,39 +79,62 @@ std::vector<int32_t> makePrompt(const schema::Model &model, int64_t count) {
   return tokens;
 }
 
-/// The best of some passes over memory that is in no cache.
-Result<double> measureBandwidth(int32_t threads) {
-  const uint64_t bytes =
-      std::min(mostBandwidthBytes, availableMemory() / 4) / 8 * 8;
-  if (bytes < leastBandwidthBytes)
-    return 0.0;
-  const ReservedMemory memory =
-      LAPIDARY_TRY(ReservedMemory::reserve(bytes, "measuring bandwidth"));
-  const std::unique_ptr<Workers> workers =
-      LAPIDARY_TRY(Workers::create(threads));
-  uint64_t *words = memory.as<uint64_t>();
-  std::atomic<uint64_t> total = 0;
-  double best = 0;
-  for (int pass = 0; pass <= bandwidthPasses; ++pass) {
-    const double start = now();
-    // Whole mebibytes, so that a thread's part is long.
-    workers->run(static_cast<int64_t>(bytes / 8), 1 << 17,
-                 [&](int32_t, int64_t begin, int64_t end) {
-                   if (pass == 0) {
-                     std::fill(words + begin, words + end, uint64_t(begin));
-                     return;
-                   }
-                   uint64_t sum = 0;
-                   for (int64_t index = begin; index < end; ++index)
-                     sum += words[index];
-                   total += sum;
-                 });
-    if (pass > 0)
-      best = std::max(best, static_cast<double>(bytes) / (now() - start));
+/// Reads memory that is in no cache, a slice at a time. Other programs share
+/// the memory, and what they take changes within seconds: a step is compared
+/// with what was read right after it.
+class BandwidthProbe {
+public:
+  /// Null where the machine has no room for it.
+  static Result<std::unique_ptr<BandwidthProbe>> create(int32_t threads) {
+    const uint64_t bytes = std::min(mostBandwidthBytes, availableMemory() / 4) /
+                           leastBandwidthBytes * leastBandwidthBytes;
+    if (bytes == 0)
+      return std::unique_ptr<BandwidthProbe>();
+    auto probe = std::make_unique<BandwidthProbe>();
+    probe->memory =
+        LAPIDARY_TRY(ReservedMemory::reserve(bytes, "measuring bandwidth"));
+    probe->workers = LAPIDARY_TRY(Workers::create(threads));
+    probe->words = static_cast<int64_t>(bytes / 8);
+    uint64_t *const first = probe->memory.as<uint64_t>();
+    probe->workers->run(probe->words, part,
+                        [&](int32_t, int64_t begin, int64_t end) {
+                          std::fill(first + begin, first + end, begin);
+                        });
+    return probe;
   }
-  // Whoever looked at the sum could not leave the reads out.
-  return total == 1 ? 0.0 : best;
-}
+
+  uint64_t size() const { return static_cast<uint64_t>(words) * 8; }
+
+  void readSlice() {
+    const uint64_t *const from = memory.as<uint64_t>() + next;
+    const double start = now();
+    workers->run(sliceWords, part, [&](int32_t, int64_t begin, int64_t end) {
+      uint64_t sum = 0;
+      for (int64_t index = begin; index < end; ++index)
+        sum += from[index];
+      total += sum;
+    });
+    seconds += now() - start;
+    bytes += leastBandwidthBytes;
+    next = (next + sliceWords) % words;
+  }
+
+  /// Of all slices; whoever looks at their sum could not leave the reads out.
+  double bytesPerSecond() const {
+    return seconds > 0 && total != 1 ? static_cast<double>(bytes) / seconds : 0;
+  }
+
+private:
+  static constexpr int64_t sliceWords = leastBandwidthBytes / 8;
+  /// A mebibyte, so that a thread's part is long.
+  static constexpr int64_t part = 1 << 17;
+  ReservedMemory memory;
+  std::unique_ptr<Workers> workers;
+  int64_t words = 0, next = 0;
+  std::atomic<uint64_t> total = 0;
+  uint64_t bytes = 0;
+  double seconds = 0;
+};
 
 class Measurement {
 public:
@@ -127,7 +148,8 @@ private:
   Status repeatOnce();
   Status profile();
   Status runPrefill();
-  Status runDecode(int64_t steps);
+  /// Adds what the steps take to `seconds`, if that is given.
+  Status runDecode(int64_t steps, double *seconds);
   Status runDrafting();
   Status runBatch();
   Status runBatches(int64_t count, std::vector<double> *times);
@@ -139,6 +161,7 @@ private:
   std::optional<Sampler> sampler;
   std::vector<double> prefills, decodes, draftings, firsts, batches;
   std::optional<Tokenizer> tokenizer;
+  std::unique_ptr<BandwidthProbe> probe;
   int32_t draft = 0;
   int32_t token = 0;
 };
@@ -200,10 +223,17 @@ Status Measurement::runPrefill() {
   return result.session->prefill({prompt, {}});
 }
 
-Status Measurement::runDecode(int64_t steps) {
+Status Measurement::runDecode(int64_t steps, double *seconds) {
   for (int64_t step = 0; step < steps; ++step) {
+    const double start = now();
     LAPIDARY_TRY(result.session->decode(token));
     token = LAPIDARY_TRY(sampler->sample(result.session->logits()));
+    if (!seconds)
+      continue;
+    *seconds += now() - start;
+    // Not where it would take a small model's weights out of the cache.
+    if (probe && result.weightBytes > mostBandwidthBytes)
+      probe->readSlice();
   }
   return {};
 }
@@ -283,9 +313,8 @@ Status Measurement::repeatOnce() {
   token = LAPIDARY_TRY(sampler->sample(result.session->logits()));
   const double first = now();
   LAPIDARY_TRY(toDepth());
-  const double decoding = now();
-  LAPIDARY_TRY(runDecode(options.generate));
-  const double end = now();
+  double decoding = 0;
+  LAPIDARY_TRY(runDecode(options.generate, &decoding));
   if (draft != 0) {
     // From the prompt's end again.
     LAPIDARY_TRY(runPrefill());
@@ -296,7 +325,7 @@ Status Measurement::repeatOnce() {
         std::clamp<int64_t>(options.generate / options.batch, 1, 8), &batches));
   prefills.push_back(static_cast<double>(options.prompt) / (filled - start));
   firsts.push_back(first - start);
-  decodes.push_back(static_cast<double>(options.generate) / (end - decoding));
+  decodes.push_back(static_cast<double>(options.generate) / decoding);
   return {};
 }
 
@@ -345,7 +374,7 @@ Status Measurement::profile() {
   if (status.ok())
     status = toDepth();
   if (status.ok())
-    status = runDecode(steps);
+    status = runDecode(steps, nullptr);
   if (status.ok() && batches > 0)
     status = runBatches(batches, nullptr);
   result.session->setProfile(nullptr);
@@ -360,11 +389,19 @@ Status Measurement::run() {
   result.device = result.session->device().description();
   result.weightBytes = decodeWeightBytes(result.file->program(),
                                          result.session->device().target());
-  LAPIDARY_TRY(measure());
   result.peak = peakMemory();
+  probe = LAPIDARY_TRY(BandwidthProbe::create(result.threads));
+  LAPIDARY_TRY(measure());
+  // From here on the probe's memory is in the figure, and is not the session's.
+  const uint64_t probed = probe ? probe->size() : 0;
+  result.peak = std::max(result.peak, peakMemory() - probed);
   if (options.profile)
     LAPIDARY_TRY(profile());
-  result.bandwidth = LAPIDARY_TRY(measureBandwidth(result.threads));
+  if (probe && result.weightBytes <= mostBandwidthBytes)
+    for (uint64_t read = 0; read < mostBandwidthBytes;
+         read += leastBandwidthBytes)
+      probe->readSlice();
+  result.bandwidth = probe ? probe->bytesPerSecond() : 0;
   return {};
 }
 

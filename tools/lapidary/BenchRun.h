@@ -56,8 +56,8 @@ struct BenchResult {
   std::string device;
   /// Read by a decoded token.
   uint64_t weightBytes = 0;
-  /// Bytes a second that the same number of threads read from memory; 0 where
-  /// the machine has no room to find out.
+  /// Bytes a second that the same number of threads read from memory between
+  /// decoded tokens; 0 where the machine has no room to find out.
   double bandwidth = 0;
   /// Of another run after the measured ones.
   std::optional<Profile> profile;
