@@ -207,6 +207,28 @@ TEST_F(VulkanTest, SaysThatTheDeviceIsLost) {
   }
 }
 
+TEST_F(VulkanTest, LoadingCanBeStopped) {
+  auto bundle = openBundle(makeVulkanProgram());
+  for (const VulkanOverrides &kind : kinds()) {
+    int most = 0;
+    StatusCode code = StatusCode::Cancelled;
+    for (; code != StatusCode::Ok && most < 200; ++most) {
+      int calls = 0;
+      DeviceOptions options{.context = contextMax, .chunk = 16};
+      options.progress = [&](uint64_t done, uint64_t total) {
+        EXPECT_LE(done, total);
+        return ++calls <= most;
+      };
+      code = makeDevice(bundle, kind, options).status().getCode();
+      EXPECT_THAT(code, testing::AnyOf(StatusCode::Ok, StatusCode::Cancelled));
+      // Nobody goes on after it was stopped.
+      EXPECT_LE(calls, most + 1);
+    }
+    EXPECT_GT(most, 10);
+    EXPECT_EQ(code, StatusCode::Ok);
+  }
+}
+
 TEST_F(VulkanTest, RunsEveryTileOnce) {
   auto bundle = openBundle(makeVulkanProgram());
   for (const VulkanOverrides &kind : kinds()) {
