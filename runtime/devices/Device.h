@@ -28,7 +28,8 @@ struct DeviceOptions {
   int32_t sequences = 1;
   /// Of a GPU: the last layers that it runs, the others are the CPU's; -1: all.
   int32_t gpuLayers = -1;
-  /// Told how much of the weights is on a device with memory of its own.
+  /// Told how much of the weights is on a device with memory of its own, then
+  /// how many of its kernels the device's driver has compiled.
   ProgressCallback progress = {};
 };
 

@@ -82,13 +82,17 @@ private:
   const std::vector<bool> &onGpu;
 };
 
-} // namespace
-
-Result<std::pair<std::vector<DispatchRange>, std::vector<DispatchRange>>>
-splitByLayers(const schema::Program &program, const schema::Target &target,
-              int32_t gpuLayers) {
+/// The dispatches of both devices, and a cache that both would need: -1 for
+/// none.
+struct Split {
   std::pair<std::vector<DispatchRange>, std::vector<DispatchRange>> ranges;
-  auto &[onCpu, onGpu] = ranges;
+  int64_t shared = -1;
+};
+
+Split splitAt(const schema::Program &program, const schema::Target &target,
+              int32_t gpuLayers) {
+  Split split;
+  auto &[onCpu, onGpu] = split.ranges;
   const int64_t layers = program.model()->layers();
   const int64_t first =
       gpuLayers < 0 ? 0 : std::max<int64_t>(layers - gpuLayers, 0);
@@ -124,12 +128,31 @@ splitByLayers(const schema::Program &program, const schema::Target &target,
   const std::vector<bool> cpuCaches = findUse(program, target, onCpu).caches,
                           gpuCaches = findUse(program, target, onGpu).caches;
   for (uint32_t index = 0; index < cpuCaches.size(); ++index)
-    if (cpuCaches[index] && gpuCaches[index])
-      return unsupported(concat(
-          "with ", gpuLayers, " layers on the GPU, the cache \"",
-          program.caches()->Get(index)->name()->string_view(),
-          "\" would be needed on both devices; choose another --gpu-layers"));
-  return ranges;
+    if (cpuCaches[index] && gpuCaches[index] && split.shared < 0)
+      split.shared = index;
+  return split;
+}
+
+} // namespace
+
+Result<std::pair<std::vector<DispatchRange>, std::vector<DispatchRange>>>
+splitByLayers(const schema::Program &program, const schema::Target &target,
+              int32_t gpuLayers) {
+  Split split = splitAt(program, target, gpuLayers);
+  if (split.shared < 0)
+    return std::move(split.ranges);
+  int32_t more = gpuLayers + 1;
+  while (splitAt(program, target, more).shared >= 0)
+    ++more; // all layers share nothing with the CPU
+  return unsupported(concat("with ", gpuLayers,
+                            " layers on the GPU, the cache \"",
+                            program.caches()
+                                ->Get(static_cast<uint32_t>(split.shared))
+                                ->name()
+                                ->string_view(),
+                            "\" would be needed on both devices; the next that "
+                            "works is --gpu-layers ",
+                            more));
 }
 
 Result<std::unique_ptr<Device>>

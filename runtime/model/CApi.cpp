@@ -19,6 +19,7 @@ struct lapidary_session {
   std::shared_ptr<const lapidary::Bundle> bundle;
   lapidary::Tokenizer tokenizer;
   std::unique_ptr<lapidary::Session> session;
+  int32_t draft = 0;
   std::atomic<bool> cancel = false;
 };
 
@@ -152,6 +153,28 @@ lapidary_model_info describe(const schema::Model &model) {
   return info;
 }
 
+/// What the engine has for it: all is -1 there, and none 0.
+Result<int32_t> readGpuLayers(int32_t layers) {
+  if (layers < LAPIDARY_GPU_LAYERS_NONE)
+    return invalidArgument(concat("gpu_layers is ", layers,
+                                  ", expected a number of layers, 0 "
+                                  "for all of them, or ",
+                                  int(LAPIDARY_GPU_LAYERS_NONE), " for none"));
+  return layers == 0 ? -1 : std::max(layers, 0);
+}
+
+/// GenerateOptions::draft.
+Result<int32_t> readDraft(int32_t draft, const schema::Model &model) {
+  if (draft < LAPIDARY_DRAFT_OFF)
+    return invalidArgument(
+        concat("draft is ", draft, ", expected a number of tokens, ",
+               int(LAPIDARY_DRAFT_AUTO), " for as many as are worth it, or ",
+               int(LAPIDARY_DRAFT_OFF), " for none"));
+  if (draft == LAPIDARY_DRAFT_AUTO || (draft == 0 && model.assistant()))
+    return draftAuto;
+  return std::max(draft, 0);
+}
+
 /// A field of 0 is the default, which is off and 1 for some.
 float orOff(float value) { return value == 0 ? 1 : value; }
 
@@ -189,6 +212,7 @@ Status generateInto(lapidary_session &handle, const GenerateInput &input,
                     size_t capacity, lapidary_generate_result *result) {
   GenerateOptions options = LAPIDARY_TRY(readOptions(known));
   options.cancel = &handle.cancel;
+  options.draft = handle.draft;
   if (known.on_text)
     options.onText = [&](std::string_view text) {
       return known.on_text(known.user, text.data(), text.size()) != 0;
@@ -208,6 +232,8 @@ Status generateInto(lapidary_session &handle, const GenerateInput &input,
   filled.prefill_seconds = answer.prefillSeconds;
   filled.decode_seconds = answer.decodeSeconds;
   filled.reused = static_cast<size_t>(answer.reusedTokens);
+  filled.drafted = static_cast<uint64_t>(answer.draftedTokens);
+  filled.accepted = static_cast<uint64_t>(answer.acceptedTokens);
   return writeStruct(filled, result, "result");
 }
 
@@ -300,10 +326,14 @@ lapidary_status lapidary_session_create(const lapidary_bundle *bundle,
     chosen.threads = known.threads;
     chosen.device = known.device ? known.device : "cpu";
     chosen.snapshotMemory = known.snapshot_memory;
+    chosen.gpuLayers = LAPIDARY_TRY(readGpuLayers(known.gpu_layers));
+    const int32_t draft = LAPIDARY_TRY(
+        readDraft(known.draft, *bundle->bundle->program().model()));
+    chosen.drafts = draft == draftAuto ? mostAutoDrafts : draft;
     std::unique_ptr<Session> created =
         LAPIDARY_TRY(Session::create(bundle->bundle, chosen));
     *session = new lapidary_session{bundle->bundle, bundle->tokenizer,
-                                    std::move(created)};
+                                    std::move(created), draft};
     return {};
   });
 }

@@ -5,8 +5,11 @@ Usage: vulkan.py LAPIDARY BUNDLE
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 lapidary, bundle = sys.argv[1:]
 small = "binding=400000,workgroups=7"
@@ -76,3 +79,37 @@ def batch(options):
 
 
 report("batch", batch(vulkan) == batch([]) and len(batch([])) == 5)
+
+
+def loseDevice():
+    """What a server answers before and after its device is lost, twice each time, and how it ends."""
+    server = subprocess.Popen(
+        [lapidary, "serve", bundle, "--port", "0", "--parallel", "1", "--context", "256", "--device", "vulkan",
+         "--draft", "off"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, LAPIDARY_VULKAN_LIMITS="lost=9", LAPIDARY_SKIP_SELFTEST="1"),
+    )
+    answers = []
+    try:
+        url = next(line for line in server.stderr if "http://" in line).split()[-1]
+        for count in (2, 20, 2, 20):
+            body = json.dumps({"prompt": "one two three", "max_tokens": count, "ignore_eos": True}).encode()
+            try:
+                with urllib.request.urlopen(url + "/v1/completions", body, 60) as reply:
+                    answers.append(reply.status)
+            except urllib.error.HTTPError as error:
+                answers.append((error.code, "device was lost" in error.read().decode()))
+        with urllib.request.urlopen(url + "/health", timeout=60) as reply:
+            answers.append(reply.status)
+        server.send_signal(signal.SIGTERM)
+        answers.append(server.wait(60))
+    finally:
+        server.kill()
+    if answers != [200, (500, True), (500, True), (500, True), 200, 0]:
+        print(answers)
+        return False
+    return True
+
+
+report("a server that loses its device", loseDevice())

@@ -15,7 +15,7 @@ void DeviceChoice::apply(SessionOptions &session) const {
   auto progress = std::make_shared<std::optional<Progress>>();
   session.progress = [progress](uint64_t done, uint64_t total) {
     if (!*progress)
-      progress->emplace("Loading the weights");
+      progress->emplace("Loading the model");
     (*progress)->update(done, total);
     if (done == total)
       progress->reset();

@@ -41,13 +41,17 @@ Result<VulkanOverrides> readOverrides() {
       overrides.memory = value;
     else if (name == "staging")
       overrides.staging = value != 0;
+    else if (name == "full")
+      overrides.full = value;
+    else if (name == "lost")
+      overrides.lost = value;
     else
       known = false;
     if (!known)
       return invalidArgument(concat(
           "LAPIDARY_VULKAN_LIMITS has \"", item,
-          "\", expected binding, workgroups, allocation, memory or staging "
-          "with a number, or without with a feature"));
+          "\", expected binding, workgroups, allocation, memory, staging, full "
+          "or lost with a number, or without with a feature"));
   }
   return overrides;
 }
@@ -204,8 +208,17 @@ void VulkanContext::freeCommands(VkCommandBuffer commands) {
   call.FreeCommandBuffers(device, pool, 1, &commands);
 }
 
+VkResult VulkanContext::allocateMemory(const VkMemoryAllocateInfo &info,
+                                       VkDeviceMemory *memory) {
+  if (overrides.full != 0 && ++allocations >= overrides.full)
+    return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  return call.AllocateMemory(device, &info, nullptr, memory);
+}
+
 Result<uint64_t> VulkanContext::submit(VkCommandBuffer commands) {
   const uint64_t next = submitted + 1;
+  if (overrides.lost != 0 && submitted >= overrides.lost)
+    return wait(submitted);
   VkTimelineSemaphoreSubmitInfo values = {};
   values.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO;
   values.signalSemaphoreValueCount = 1;
@@ -224,13 +237,17 @@ Result<uint64_t> VulkanContext::submit(VkCommandBuffer commands) {
 }
 
 Status VulkanContext::wait(uint64_t submission) {
+  const bool lost = overrides.lost != 0 && submission >= overrides.lost;
+  // A device that is lost does nothing any more.
+  if (lost)
+    submission = submitted;
   VkSemaphoreWaitInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO;
   info.semaphoreCount = 1;
   info.pSemaphores = &timeline;
   info.pValues = &submission;
-  return check(call.WaitSemaphores(device, &info, UINT64_MAX),
-               "the end of a submission");
+  const VkResult result = call.WaitSemaphores(device, &info, UINT64_MAX);
+  return check(lost ? VK_ERROR_DEVICE_LOST : result, "a submission");
 }
 
 Status

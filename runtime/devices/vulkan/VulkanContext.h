@@ -18,13 +18,16 @@ struct VulkanOverrides {
   uint64_t memory = 0;
   /// Device memory is out of the host's reach, as on a graphics card.
   bool staging = false;
+  /// The allocation from which on its memory is full, and the submission from
+  /// which on it is lost; counted from 1.
+  uint64_t full = 0, lost = 0;
   /// Features that it lacks.
   std::vector<std::string> without;
 };
 
 /// What LAPIDARY_VULKAN_LIMITS asks for: "binding=300000,workgroups=64,
-/// allocation=BYTES,memory=BYTES,staging=1,without=FEATURE", each of them or
-/// none; an error for anything else.
+/// allocation=BYTES,memory=BYTES,staging=1,full=3,lost=9,without=FEATURE", each
+/// of them or none; an error for anything else.
 Result<VulkanOverrides> readOverrides();
 
 struct VulkanLimits {
@@ -50,6 +53,8 @@ public:
 
   Result<VkCommandBuffer> allocateCommands();
   void freeCommands(VkCommandBuffer commands);
+  VkResult allocateMemory(const VkMemoryAllocateInfo &info,
+                          VkDeviceMemory *memory);
   /// Starts what was recorded, behind all that was submitted before; the number
   /// to wait for.
   Result<uint64_t> submit(VkCommandBuffer commands);
@@ -82,7 +87,7 @@ private:
   VkQueue queue = VK_NULL_HANDLE;
   VkCommandPool pool = VK_NULL_HANDLE;
   VkSemaphore timeline = VK_NULL_HANDLE;
-  uint64_t submitted = 0;
+  uint64_t submitted = 0, allocations = 0;
   bool mapsMemory = false;
 };
 

@@ -87,7 +87,8 @@ Result<std::unique_ptr<VulkanDevice>> VulkanDevice::create(
       device->context, *device->staging, *bundle, use, options.progress));
   device->pipelines = LAPIDARY_TRY(VulkanPipelines::create(
       device->context, *bundle, target, *variant, all,
-      vulkanCacheStem(*bundle, physical, variant->name()->string_view())));
+      vulkanCacheStem(*bundle, physical, variant->name()->string_view()),
+      options.threads, options.progress));
   device->counted.pipelinesFromDisk = device->pipelines->fromDisk();
   device->program.pipelines = device->pipelines.get();
   device->program.weights = &device->weights;

@@ -84,8 +84,7 @@ VulkanBuffer::create(std::shared_ptr<VulkanContext> context, uint64_t bytes,
     allocation.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO;
     allocation.allocationSize = needs.size;
     allocation.memoryTypeIndex = chosen;
-    last = own.call.AllocateMemory(own.device, &allocation, nullptr,
-                                   &result.memory);
+    last = own.allocateMemory(allocation, &result.memory);
     if (last == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
         last == VK_ERROR_OUT_OF_HOST_MEMORY)
       continue;

@@ -5,13 +5,17 @@
 #include "runtime/core/CacheFolder.h"
 #include "runtime/core/ReplacingFile.h"
 #include "runtime/core/Text.h"
+#include "runtime/core/Workers.h"
 
 #include <xxhash.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <new>
 #include <optional>
 
@@ -97,7 +101,8 @@ std::string vulkanCacheStem(const Bundle &bundle,
 Result<std::unique_ptr<VulkanPipelines>> VulkanPipelines::create(
     std::shared_ptr<VulkanContext> context, const Bundle &bundle,
     const schema::Target &target, const schema::Variant &variant,
-    std::span<const DispatchRange> ranges, const std::string &stem) {
+    std::span<const DispatchRange> ranges, const std::string &stem,
+    int32_t threads, const ProgressCallback &progress) {
   std::unique_ptr<VulkanPipelines> result(new (std::nothrow) VulkanPipelines());
   if (!result)
     return outOfMemory("no memory for pipelines");
@@ -106,15 +111,18 @@ Result<std::unique_ptr<VulkanPipelines>> VulkanPipelines::create(
   result->pipelines.resize(operands.size());
   LAPIDARY_TRY(result->createCache(stem));
   std::span<const uint8_t> segment = bundle.segment(variant.segment());
+  std::vector<Missing> missing;
   for (uint32_t index = 0; index < operands.size(); ++index) {
     if (operands[index] == UINT32_MAX)
       continue;
     // BundleValidation has looked at its place.
     const schema::Module &place = *variant.modules()->Get(index);
-    LAPIDARY_TRY(result->createPipeline(
-        *target.kernels()->Get(index), index, operands[index],
-        segment.subspan(place.offset(), place.size())));
+    missing.push_back({target.kernels()->Get(index), index, operands[index],
+                       segment.subspan(place.offset(), place.size())});
+    LAPIDARY_TRY(result->check(missing.back()));
+    LAPIDARY_TRY(result->createLayout(operands[index]));
   }
+  LAPIDARY_TRY(result->createPipelines(missing, threads, progress));
   if (!result->loaded)
     result->saveCache(stem);
   LAPIDARY_TRY(result->context->instance().takeComplaints());
@@ -206,20 +214,27 @@ Status VulkanPipelines::createLayout(uint32_t operands) {
                         "a kernel's bindings");
 }
 
-Status VulkanPipelines::createPipeline(const schema::Kernel &kernel,
-                                       uint32_t index, uint32_t operands,
-                                       std::span<const uint8_t> module) {
-  std::string what = concat("kernel \"", kernel.symbol()->string_view(), "\"");
-  if (operands + 1 > context->limits.storageBuffers)
-    return unsupported(concat(what, " takes ", operands + 1,
+std::string VulkanPipelines::Missing::name() const {
+  return concat("kernel \"", kernel->symbol()->string_view(), "\"");
+}
+
+Status VulkanPipelines::check(const Missing &missing) const {
+  if (missing.operands + 1 > context->limits.storageBuffers)
+    return unsupported(concat(missing.name(), " takes ", missing.operands + 1,
                               " buffers, but the device binds at most ",
                               context->limits.storageBuffers));
+  uint32_t first = 0;
+  if (missing.module.size() >= sizeof(first))
+    std::memcpy(&first, missing.module.data(), sizeof(first));
+  if (first != spirvMagic)
+    return invalidData(concat(missing.name(), " is no SPIR-V module"));
+  return {};
+}
+
+Status VulkanPipelines::createPipeline(const Missing &missing) {
   // Aligned for the driver, which reads words.
-  std::vector<uint32_t> words(module.size() / 4);
-  std::memcpy(words.data(), module.data(), 4 * words.size());
-  if (words.empty() || words[0] != spirvMagic)
-    return invalidData(concat(what, " is no SPIR-V module"));
-  LAPIDARY_TRY(createLayout(operands));
+  std::vector<uint32_t> words(missing.module.size() / 4);
+  std::memcpy(words.data(), missing.module.data(), 4 * words.size());
   const VulkanDeviceFunctions &call = context->call;
   VkShaderModuleCreateInfo shader = {};
   shader.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO;
@@ -228,20 +243,50 @@ Status VulkanPipelines::createPipeline(const schema::Kernel &kernel,
   VkShaderModule handle = VK_NULL_HANDLE;
   LAPIDARY_TRY(context->check(
       call.CreateShaderModule(context->device, &shader, nullptr, &handle),
-      what));
+      missing.name()));
   VkComputePipelineCreateInfo info = {};
   info.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO;
   info.stage.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO;
   info.stage.stage = VK_SHADER_STAGE_COMPUTE_BIT;
   info.stage.module = handle;
-  info.stage.pName = kernel.symbol()->c_str();
-  info.layout = layouts[operands].pipeline;
+  info.stage.pName = missing.kernel->symbol()->c_str();
+  info.layout = layouts[missing.operands].pipeline;
+  // The cache keeps threads apart by itself.
   VkResult result = call.CreateComputePipelines(
-      context->device, cache, 1, &info, nullptr, &pipelines[index]);
+      context->device, cache, 1, &info, nullptr, &pipelines[missing.index]);
   call.DestroyShaderModule(context->device, handle, nullptr);
   // A complaint says more than the number that follows it.
   LAPIDARY_TRY(context->instance().takeComplaints());
-  return context->check(result, concat("the pipeline of ", what));
+  return context->check(result, concat("the pipeline of ", missing.name()));
+}
+
+Status VulkanPipelines::createPipelines(std::span<const Missing> missing,
+                                        int32_t threads,
+                                        const ProgressCallback &progress) {
+  if (missing.empty())
+    return {};
+  if (threads <= 0)
+    threads = usableProcessors();
+  threads = std::min(threads, static_cast<int32_t>(missing.size()));
+  std::mutex mutex;
+  Status failure;
+  uint64_t done = 0;
+  std::atomic<size_t> next = 0;
+  auto makeSome = [&](int32_t, int64_t, int64_t) {
+    for (size_t index; (index = next++) < missing.size();) {
+      Status status = createPipeline(missing[index]);
+      const std::lock_guard lock(mutex);
+      if (!failure.ok())
+        return;
+      if (status.ok() && progress && !progress(++done, missing.size()))
+        status = cancelled("making the device's kernels was cancelled");
+      failure = std::move(status);
+      if (!failure.ok())
+        next = missing.size();
+    }
+  };
+  LAPIDARY_TRY(Workers::create(threads))->run(threads, 1, makeSome);
+  return failure;
 }
 
 } // namespace lapidary

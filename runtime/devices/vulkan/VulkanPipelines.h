@@ -18,12 +18,14 @@ std::string vulkanCacheStem(const Bundle &bundle,
 
 class VulkanPipelines {
 public:
-  /// Pipelines for the kernels that `ranges` use. Without a `stem` nothing is
+  /// Pipelines for the kernels that `ranges` use, made by `threads` at once (0:
+  /// all); `progress` counts them, and may stop it. Without a `stem` nothing is
   /// kept.
   static Result<std::unique_ptr<VulkanPipelines>>
   create(std::shared_ptr<VulkanContext> context, const Bundle &bundle,
          const schema::Target &target, const schema::Variant &variant,
-         std::span<const DispatchRange> ranges, const std::string &stem);
+         std::span<const DispatchRange> ranges, const std::string &stem,
+         int32_t threads = 0, const ProgressCallback &progress = {});
   ~VulkanPipelines();
   VulkanPipelines(const VulkanPipelines &) = delete;
   VulkanPipelines &operator=(const VulkanPipelines &) = delete;
@@ -45,9 +47,19 @@ private:
     VkPipelineLayout pipeline = VK_NULL_HANDLE;
   };
   VulkanPipelines() = default;
+  /// A kernel that has no pipeline yet.
+  struct Missing {
+    const schema::Kernel *kernel = nullptr;
+    uint32_t index = 0, operands = 0;
+    std::span<const uint8_t> module;
+    std::string name() const;
+  };
   Status createLayout(uint32_t operands);
-  Status createPipeline(const schema::Kernel &kernel, uint32_t index,
-                        uint32_t operands, std::span<const uint8_t> module);
+  Status check(const Missing &missing) const;
+  /// May run on several threads at once.
+  Status createPipeline(const Missing &missing);
+  Status createPipelines(std::span<const Missing> missing, int32_t threads,
+                         const ProgressCallback &progress);
   Status createCache(const std::string &stem);
   void saveCache(const std::string &stem) const;
 

@@ -85,21 +85,29 @@ Result<VulkanPack> uploadWeights(const std::shared_ptr<VulkanContext> &context,
     if (use.segments[index])
       total += sizes[index] = bundle.segment(index).size();
   VulkanPack pack = LAPIDARY_TRY(VulkanPack::create(context, sizes, "weights"));
-  for (uint32_t index = 0; index < sizes.size(); ++index) {
-    std::span<const uint8_t> bytes = bundle.segment(index).first(sizes[index]);
-    uint64_t offset = pack.ranges[index].offset;
-    while (!bytes.empty()) {
-      const size_t piece = std::min(bytes.size(), progressBytes);
-      LAPIDARY_TRY(staging.upload(bytes.first(piece),
-                                  *pack.ranges[index].buffer, offset));
-      offset += piece;
-      done += piece;
-      bytes = bytes.subspan(piece);
-      if (progress && !progress(done, total))
-        return cancelled("loading the weights was cancelled");
+  auto copy = [&]() -> Status {
+    for (uint32_t index = 0; index < sizes.size(); ++index) {
+      std::span<const uint8_t> bytes =
+          bundle.segment(index).first(sizes[index]);
+      uint64_t offset = pack.ranges[index].offset;
+      while (!bytes.empty()) {
+        const size_t piece = std::min(bytes.size(), progressBytes);
+        LAPIDARY_TRY(staging.upload(bytes.first(piece),
+                                    *pack.ranges[index].buffer, offset));
+        offset += piece;
+        done += piece;
+        bytes = bytes.subspan(piece);
+        if (progress && !progress(done, total))
+          return cancelled("loading the weights was cancelled");
+      }
     }
-  }
-  LAPIDARY_TRY(staging.finish());
+    return {};
+  };
+  Status copied = copy();
+  // Also after an error: copies at hand use the memory that goes then.
+  Status finished = staging.finish();
+  LAPIDARY_TRY(std::move(copied));
+  LAPIDARY_TRY(std::move(finished));
   return pack;
 }
 

@@ -102,6 +102,14 @@ LAPIDARY_API lapidary_status lapidary_bundle_detokenize(
 
 /* ---- Sessions ---- */
 
+enum {
+  /* draft: as many as are worth it, none where that is fastest. */
+  LAPIDARY_DRAFT_AUTO = -1,
+  LAPIDARY_DRAFT_OFF = -2,
+  /* gpu_layers: no layer, only what is behind the last one. */
+  LAPIDARY_GPU_LAYERS_NONE = -1
+};
+
 typedef struct lapidary_session_options {
   size_t size;
   /* Positions; 0: the model's longest. */
@@ -117,6 +125,14 @@ typedef struct lapidary_session_options {
   /* Bytes to remember earlier positions in, so that the session can go back to
    * them where sliding layers have forgotten them; never exceeded. 0: none. */
   uint64_t snapshot_memory;
+  /* Of a GPU: the last layers, which it runs while the CPU runs the others; 0:
+   * all. The bundle needs code for both. */
+  int32_t gpu_layers;
+  /* Tokens that generate guesses ahead in each step, with the companion that
+   * the bundle has or else from the text so far: what is chosen has the same
+   * odds, only sooner. 0: LAPIDARY_DRAFT_AUTO with a companion, else
+   * LAPIDARY_DRAFT_OFF. */
+  int32_t draft;
 } lapidary_session_options;
 
 /* `options` may be NULL. LAPIDARY_OUT_OF_MEMORY, before anything is allocated,
@@ -243,6 +259,8 @@ typedef struct lapidary_generate_result {
   double prefill_seconds, decode_seconds;
   /* With `whole`: tokens of the prompt that the session had already. */
   size_t reused;
+  /* Tokens that were guessed, and those of them that were right. */
+  uint64_t drafted, accepted;
 } lapidary_generate_result;
 
 /* Prefills the tokens and answers them. The first `capacity` ids of the answer

@@ -248,6 +248,60 @@ TEST_F(CApiTest, ReadsStructsOfOtherVersions) {
             LAPIDARY_UNSUPPORTED);
 }
 
+TEST_F(CApiTest, GuessesAhead) {
+  lapidary_session_options options = {};
+  options.size = sizeof(options);
+  options.context = 100;
+  std::vector<int32_t> answers[3];
+  uint64_t drafted[3];
+  for (int round = 0; round < 3; ++round) {
+    options.draft = round == 0   ? 0
+                    : round == 1 ? int32_t(LAPIDARY_DRAFT_AUTO)
+                                 : 3;
+    lapidary_session *made = nullptr;
+    ASSERT_EQ(lapidary_session_create(bundle, &options, &made), LAPIDARY_OK)
+        << lapidary_error_message();
+    // The answer's beginning stands in the prompt, so that there is what to
+    // guess from.
+    const int32_t tokens[] = {35, 36, 37, 38, 39, 35};
+    lapidary_generate_result result = {};
+    result.size = sizeof(result);
+    answers[round].resize(8);
+    ASSERT_EQ(lapidary_session_generate(made, tokens, 6, nullptr, 0, nullptr,
+                                        answers[round].data(), 8, &result),
+              LAPIDARY_OK)
+        << lapidary_error_message();
+    EXPECT_LE(result.accepted, result.drafted);
+    drafted[round] = result.drafted;
+    lapidary_session_destroy(made);
+  }
+  EXPECT_EQ(answers[1], answers[0]);
+  EXPECT_EQ(answers[2], answers[0]);
+  EXPECT_EQ(drafted[0], 0u); // without a companion
+  EXPECT_GT(drafted[2], 0u);
+  lapidary_session *none = nullptr;
+  for (int32_t bad : {-3, 1000}) {
+    options.draft = bad;
+    EXPECT_EQ(lapidary_session_create(bundle, &options, &none),
+              LAPIDARY_INVALID_ARGUMENT);
+    EXPECT_THAT(lapidary_error_message(), HasSubstr("draft"));
+  }
+}
+
+TEST_F(CApiTest, TakesLayersForAGpuOnly) {
+  lapidary_session_options options = {};
+  options.size = sizeof(options);
+  lapidary_session *none = nullptr;
+  options.gpu_layers = 1;
+  EXPECT_EQ(lapidary_session_create(bundle, &options, &none),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_THAT(lapidary_error_message(), HasSubstr("the device is cpu"));
+  options.gpu_layers = -2;
+  EXPECT_EQ(lapidary_session_create(bundle, &options, &none),
+            LAPIDARY_INVALID_ARGUMENT);
+  EXPECT_THAT(lapidary_error_message(), HasSubstr("gpu_layers is -2"));
+}
+
 TEST_F(CApiTest, KeepsWhatConversationsShare) {
   std::vector<int32_t> tokens = {30, 36};
   lapidary_generate_options options = {};

@@ -118,13 +118,16 @@ TEST_F(VulkanTest, ListensToTheValidationLayer) {
 TEST_F(VulkanTest, ReadsLimitsFromTheEnvironment) {
   ScopedVariable limits(
       "LAPIDARY_VULKAN_LIMITS",
-      "binding=300,workgroups=64,memory=7,staging=1,without=a,without=b");
+      "binding=300,workgroups=64,memory=7,staging=1,full=5,lost=8,without=a,"
+      "without=b");
   auto read = readOverrides();
   ASSERT_TRUE(read.ok()) << read.status().message();
   EXPECT_EQ(read->bindingRange, 300u);
   EXPECT_EQ(read->workgroups, 64u);
   EXPECT_EQ(read->memory, 7u);
   EXPECT_TRUE(read->staging);
+  EXPECT_EQ(read->full, 5u);
+  EXPECT_EQ(read->lost, 8u);
   EXPECT_THAT(read->without, testing::ElementsAre("a", "b"));
   for (const char *bad : {"binding", "binding=x", "size=3", "staging=1x"}) {
     ScopedVariable other("LAPIDARY_VULKAN_LIMITS", bad);
@@ -150,6 +153,80 @@ TEST_F(VulkanTest, RefusesWhatDoesNotFit) {
   pieces.allocation = 5000;
   EXPECT_THAT(makeDevice(bundle, pieces).status().message(),
               HasSubstr("at most"));
+}
+
+/// Loads the synthetic model, makes caches and runs a step.
+Status loadAndRun(const std::shared_ptr<const Bundle> &bundle,
+                  const VulkanOverrides &overrides) {
+  std::unique_ptr<VulkanDevice> device =
+      LAPIDARY_TRY(makeDevice(bundle, overrides));
+  std::unique_ptr<SequenceCaches> caches = LAPIDARY_TRY(device->createCaches());
+  std::vector<int32_t> values(256);
+  const void *input = values.data();
+  void *output = values.data();
+  Status status =
+      run(*device, chainEntry, {.tokens = 1}, {&input, 1}, {&output, 1});
+  // What is lost stays lost, and says so again.
+  if (!status.ok())
+    EXPECT_EQ(run(*device, chainEntry, {.tokens = 1}, {&input, 1}, {&output, 1})
+                  .getCode(),
+              status.getCode());
+  return status;
+}
+
+TEST_F(VulkanTest, SaysWhenMemoryRunsOut) {
+  auto bundle = openBundle(makeVulkanProgram());
+  for (VulkanOverrides kind : kinds()) {
+    kind.full = 1;
+    Status status = loadAndRun(bundle, kind);
+    for (; !status.ok() && kind.full < 50; status = loadAndRun(bundle, kind)) {
+      EXPECT_EQ(status.getCode(), StatusCode::OutOfMemory);
+      EXPECT_THAT(status.message(), HasSubstr("no memory on the device for "));
+      ++kind.full;
+    }
+    // Arena, inputs, outputs, weights and caches at least.
+    EXPECT_GT(kind.full, 5u);
+    EXPECT_TRUE(status.ok()) << status.message();
+  }
+}
+
+TEST_F(VulkanTest, SaysThatTheDeviceIsLost) {
+  auto bundle = openBundle(makeVulkanProgram());
+  for (VulkanOverrides kind : kinds()) {
+    kind.lost = 1;
+    Status status = loadAndRun(bundle, kind);
+    for (; !status.ok() && kind.lost < 50; status = loadAndRun(bundle, kind)) {
+      EXPECT_EQ(status.getCode(), StatusCode::IoError);
+      EXPECT_THAT(status.message(), HasSubstr("the Vulkan device was lost in"));
+      EXPECT_THAT(status.message(), HasSubstr("open the model again"));
+      ++kind.lost;
+    }
+    // A card's weights and caches are submissions too.
+    EXPECT_GT(kind.lost, kind.staging ? 3u : 1u);
+    EXPECT_TRUE(status.ok()) << status.message();
+  }
+}
+
+TEST_F(VulkanTest, LoadingCanBeStopped) {
+  auto bundle = openBundle(makeVulkanProgram());
+  for (const VulkanOverrides &kind : kinds()) {
+    int most = 0;
+    StatusCode code = StatusCode::Cancelled;
+    for (; code != StatusCode::Ok && most < 200; ++most) {
+      int calls = 0;
+      DeviceOptions options{.context = contextMax, .chunk = 16};
+      options.progress = [&](uint64_t done, uint64_t total) {
+        EXPECT_LE(done, total);
+        return ++calls <= most;
+      };
+      code = makeDevice(bundle, kind, options).status().getCode();
+      EXPECT_THAT(code, testing::AnyOf(StatusCode::Ok, StatusCode::Cancelled));
+      // Nobody goes on after it was stopped.
+      EXPECT_LE(calls, most + 1);
+    }
+    EXPECT_GT(most, 10);
+    EXPECT_EQ(code, StatusCode::Ok);
+  }
 }
 
 TEST_F(VulkanTest, RunsEveryTileOnce) {

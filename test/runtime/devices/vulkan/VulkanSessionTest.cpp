@@ -2,6 +2,8 @@
 // any chunks, with media, with several sequences, and divided between both.
 #include "test/runtime/devices/vulkan/VulkanTestBundle.h"
 
+#include "lapidary/lapidary.h"
+
 #include "runtime/model/FirstRun.h"
 #include "runtime/model/SelfTest.h"
 #include "runtime/model/Session.h"
@@ -113,6 +115,38 @@ TEST_F(VulkanSession, GivesTheSameDividedWithTheCpu) {
   options.gpuLayers = 1;
   EXPECT_THAT(Session::create(bundle, options).status().message(),
               HasSubstr("choose one with --device vulkan"));
+}
+
+TEST_F(VulkanSession, TheCApiDividesLayers) {
+  TestProgram program = makeVulkanProgram(true);
+  TemporaryFile file(writeBundle(program));
+  lapidary_bundle *bundle = nullptr;
+  ASSERT_EQ(lapidary_bundle_open(file.path.c_str(), &bundle), LAPIDARY_OK);
+  std::vector<std::vector<float>> found;
+  lapidary_session_options options = {};
+  options.size = sizeof(options);
+  options.context = 64;
+  for (int32_t layers : {0, 1, int32_t(LAPIDARY_GPU_LAYERS_NONE)})
+    for (const char *device : {"cpu", "vulkan"}) {
+      // Of the CPU's own, all layers.
+      options.gpu_layers = std::string_view(device) == "cpu" ? 0 : layers;
+      options.device = device;
+      lapidary_session *session = nullptr;
+      ASSERT_EQ(lapidary_session_create(bundle, &options, &session),
+                LAPIDARY_OK)
+          << lapidary_error_message();
+      const std::vector<int32_t> tokens = textTokens(9);
+      EXPECT_EQ(lapidary_session_prefill(session, tokens.data(), 9, nullptr, 0),
+                LAPIDARY_OK);
+      EXPECT_EQ(lapidary_session_decode(session, 10), LAPIDARY_OK);
+      const float *logits = nullptr;
+      size_t count = 0;
+      EXPECT_EQ(lapidary_session_logits(session, &logits, &count), LAPIDARY_OK);
+      found.emplace_back(logits, logits + count);
+      EXPECT_EQ(found.back(), found.front());
+      lapidary_session_destroy(session);
+    }
+  lapidary_bundle_close(bundle);
 }
 
 TEST_F(VulkanSession, RunsSequencesSideBySide) {
