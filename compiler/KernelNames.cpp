@@ -13,7 +13,7 @@ using namespace mlir::lap;
 bool mlir::lap::isKernelLevel(Operation *op) {
   return isa<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, RopeQueryOp,
              AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp,
-             ResidualNormOp, PatchEmbeddingOp>(op);
+             ResidualNormOp, PatchEmbeddingOp, TopKOp>(op);
 }
 
 static ArrayRef<int64_t> getShape(Value value) {
@@ -112,6 +112,12 @@ static void print(raw_ostream &os, PatchEmbeddingOp op) {
   os << '_' << getShape(op.getTable())[0] << 'x' << getShape(op.getTable())[2];
 }
 
+static void print(raw_ostream &os, TopKOp op) {
+  if (op.getIds())
+    os << "_ids";
+  os << '_' << getShape(op.getInput())[1] << 'x' << op.getCount();
+}
+
 std::string mlir::lap::getKernelName(Operation *op) {
   std::string name;
   llvm::raw_string_ostream os(name);
@@ -119,7 +125,7 @@ std::string mlir::lap::getKernelName(Operation *op) {
   llvm::TypeSwitch<Operation *>(op)
       .Case<EmbedOp, PackInputOp, FusedLinearOp, RopeKvUpdateOp, RopeQueryOp,
             AttentionOp, ConcatOp, PartialAttentionOp, MergeAttentionOp,
-            ResidualNormOp, PatchEmbeddingOp>(
+            ResidualNormOp, PatchEmbeddingOp, TopKOp>(
           [&](auto kernel) { print(os, kernel); });
   int64_t tokens = getShape(op->getResult(0))[0];
   if (ShapedType::isDynamic(tokens))

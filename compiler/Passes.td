@@ -367,6 +367,34 @@ def PackInputsPass : Pass<"lap-pack-inputs", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"packed", "packed", "Inputs that are packed">];
 }
 
+def SelectCandidatesPass : Pass<"lap-select-candidates", "::mlir::ModuleOp"> {
+  let summary = "Adds the likeliest tokens to what gives logits";
+  let description = [{
+    After: each entry point with the result "logits", but not "clusters", has the results "top_logits" and "top_tokens" too: of each
+    row the 128 largest logits (or all, of fewer), the largest first, and their tokens. They come from `lap.top_k` ops that are the
+    function's last; `lap.candidate_ops` says how many these are, which devices leave out where only the logits are wanted.
+
+    ```mlir
+    func.func @logits(%h: tensor<?x256xf32>) -> (tensor<?x8192xf32> {lap.name = "logits"}) {
+      %l = lap.fused_linear %h weights(%w : tensor<8192x256xbf16>) : tensor<?x256xf32> -> tensor<?x8192xf32>
+      return %l : tensor<?x8192xf32>
+    }
+    // becomes
+    func.func @logits(%h: tensor<?x256xf32>) -> (tensor<?x8192xf32> {lap.name = "logits"},
+        tensor<?x128xf32> {lap.name = "top_logits"}, tensor<?x128xi32> {lap.name = "top_tokens"})
+        attributes {lap.candidate_ops = 2 : i64} {
+      %l = lap.fused_linear %h weights(%w : tensor<8192x256xbf16>) : tensor<?x256xf32> -> tensor<?x8192xf32>
+      %v, %i = lap.top_k %l {count = 128 : i64} : tensor<?x8192xf32> -> tensor<?x512xf32>, tensor<?x512xi32>
+      %tv, %ti = lap.top_k %v ids(%i : tensor<?x512xi32>) {count = 128 : i64}
+          : tensor<?x512xf32> -> tensor<?x128xf32>, tensor<?x128xi32>
+      return %l, %tv, %ti : tensor<?x8192xf32>, tensor<?x128xf32>, tensor<?x128xi32>
+    }
+    ```
+  }];
+  let dependentDialects = ["::mlir::lap::LapDialect"];
+  let statistics = [Statistic<"selected", "selected", "Entry points with candidates">];
+}
+
 //===----------------------------------------------------------------------===//
 // Kernel level to program level
 //===----------------------------------------------------------------------===//
@@ -405,7 +433,7 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
     ```
     name      = operation { "_" variant } [ "_" scheme ] "_" shape "_" tokens [ "_" number ]
     operation = "embed" | "pack_input" | "fused_linear" | "rope_kv_update" | "rope_query" | "attention" | "partial_attention"
-              | "merge_attention" | "residual_norm" | "concat" | "patch_embedding"
+              | "merge_attention" | "residual_norm" | "concat" | "patch_embedding" | "top_k"
     variant   = "media"                   -- embed with media
               | "rms" | "layer"           -- pack_input, fused_linear, concat: its norm
               | "f32" | "bf16" | "int8" | "int8_token"  -- pack_input: its activations
@@ -415,6 +443,7 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
               | "rotated"               -- rope_kv_update, attention: keys follow from values but where they turn
               | "window" | "visible"      -- attention: over a sliding window; with visible ends
               | "scaled"                  -- residual_norm with a scalar
+              | "ids"                     -- top_k of what another one gave
     scheme    = how matrices are stored: "bf16", "f16", "f32" or a scheme's name
     shape     = vocabulary "x" width              -- embed
               | rows of all weights "x" columns   -- fused_linear
@@ -423,6 +452,7 @@ def OutlineKernelsPass : Pass<"lap-outline-kernels", "::mlir::ModuleOp"> {
               | query heads "x" head_dim  -- merge_attention
               | width                             -- pack_input, residual_norm
               | positions "x" width               -- patch_embedding
+              | columns "x" count                 -- top_k
     tokens    = "t" count | "tn"          -- tokens of a step; tn: known when it runs
     number    = 2, 3, ... where the rest of the name is taken
     ```

@@ -70,6 +70,11 @@ void mlir::lap::buildKernelPipeline(OpPassManager &manager,
   manager.addPass(createAssignLayoutsPass());
   manager.addPass(createSetActivationsPass({options.activations}));
   manager.addPass(createPackInputsPass());
+
+  // What a GPU's program has beyond a CPU's: the sampler is where the CPU's
+  // logits are.
+  if (options.gpu)
+    manager.addPass(createSelectCandidatesPass());
 }
 
 void mlir::lap::buildProgramPipeline(OpPassManager &manager) {

@@ -254,6 +254,7 @@ LogicalResult ProgramBuilder::addEntry(func::FuncOp function) {
   };
   entry->max_tokens = getInteger("lap.max_tokens");
   entry->arena_bytes = getInteger("lap.arena_bytes");
+  entry->candidate_dispatches = getInteger("lap.candidate_ops");
 
   bindings.clear();
   for (BlockArgument argument : function.getArguments()) {
@@ -280,6 +281,8 @@ LogicalResult ProgramBuilder::addEntry(func::FuncOp function) {
     else
       elements.constant = rowElements * type.getDimSize(0);
     binding->elements = getExtent(elements);
+    if (binding->name == "top_tokens")
+      target->candidates = static_cast<int32_t>(rowElements);
     bool isResult = function.getArgAttr(number, "lap.result") != nullptr;
     auto &list = isResult ? entry->outputs : entry->inputs;
     bindings[argument] = {isResult ? schema::BufferKind::Output

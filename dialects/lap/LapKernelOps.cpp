@@ -208,3 +208,25 @@ LogicalResult PatchEmbeddingOp::verify() {
            << width << ", found " << positions << " and " << table;
   return success();
 }
+
+int64_t TopKOp::getBlocks() {
+  return llvm::divideCeil(getWidth(getInput()), blockColumns);
+}
+
+LogicalResult TopKOp::verify() {
+  auto count = static_cast<int64_t>(getCount());
+  if (count < 1 || count > blockColumns / 2) // C1
+    return emitOpError("expected a count of 1 to ")
+           << blockColumns / 2 << ", found " << count;
+  for (Value result : getResults())
+    if (getTokens(result) != getTokens(getInput()) ||
+        getWidth(result) != getBlocks() * count) // C2
+      return emitOpError("expected results of ")
+             << getBlocks() << " * " << count << " columns, found "
+             << result.getType();
+  if (getIds() && cast<RankedTensorType>(getIds().getType()).getShape() !=
+                      getInput().getType().getShape()) // C3
+    return emitOpError("expected an id for each element of ")
+           << getInput().getType() << ", found " << getIds().getType();
+  return success();
+}

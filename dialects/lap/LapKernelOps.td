@@ -252,4 +252,38 @@ def Lap_PatchEmbeddingOp : Lap_Op<"patch_embedding", [Pure, AllTypesMatch<["inpu
   let hasVerifier = 1;
 }
 
+def Lap_TopKOp : Lap_Op<"top_k", [Pure]> {
+  let summary = "the largest of each block of a row, with their tokens";
+  let description = [{
+    For each row, of each 2048 columns (the last block may have fewer) the `count` largest values, the largest first and of
+    equal ones the one with the smaller token first. A column's token is its number, or what `ids` has for it; a column with a
+    negative id counts as none. Where a block has fewer columns than `count`, the rest has the value 0 and the id -1. What is not
+    finite counts as more than all numbers, infinities and NaNs of both signs as positive ones, so that one that is there is
+    always among the results. Applied again to what it gave, until one block is left, it gives the largest of the row.
+
+    - (C1) `count` is 1 to 1024.
+    - (C2) the results are T x blocks * count for an input of T x V, where blocks = ceil(V / 2048).
+    - (C3) `ids` has the input's shape.
+
+    Example:
+    ```mlir
+    %v, %i = lap.top_k %logits {count = 128 : i64} : tensor<?x262144xf32> -> tensor<?x16384xf32>, tensor<?x16384xi32>
+    %v2, %i2 = lap.top_k %v ids(%i : tensor<?x16384xi32>) {count = 128 : i64}
+        : tensor<?x16384xf32> -> tensor<?x1024xf32>, tensor<?x1024xi32>
+    ```
+  }];
+  let arguments = (ins Lap_Activation:$input, Optional<2DTensorOf<[I32]>>:$ids, I64Attr:$count);
+  let results = (outs Lap_Activation:$values, 2DTensorOf<[I32]>:$value_ids);
+  let extraClassDeclaration = [{
+    /// Columns of a block: with their tokens, 16 KiB, which is the memory that a workgroup has on any GPU.
+    static constexpr int64_t blockColumns = 2048;
+    /// Blocks of a row.
+    int64_t getBlocks();
+  }];
+  let assemblyFormat = [{
+    $input (`ids` `(` $ids^ `:` type($ids) `)`)? attr-dict `:` type($input) `->` type($values) `,` type($value_ids)
+  }];
+  let hasVerifier = 1;
+}
+
 #endif // LAP_KERNEL_OPS

@@ -19,4 +19,7 @@ Status validateProgram(const schema::Program &program, uint64_t programEnd,
 /// constant + perToken * tokens, or nothing when that overflows.
 std::optional<int64_t> evaluate(const schema::Extent &extent, int64_t tokens);
 
+/// Whether an output is one of those that EntryPoint.candidate_dispatches make.
+bool isCandidates(const schema::Binding &output);
+
 } // namespace lapidary

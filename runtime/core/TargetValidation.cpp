@@ -52,8 +52,11 @@ private:
                       const schema::Kernel &kernel, const std::string &where);
   Status checkEntry(const schema::Target &target,
                     const schema::EntryPoint &entry, const std::string &what);
-  Status checkBindings(const schema::EntryPoint &entry, bool outputs,
+  Status checkBindings(const schema::Target &target,
+                       const schema::EntryPoint &entry, bool outputs,
                        const std::string &what);
+  Status checkCandidates(const schema::EntryPoint &entry,
+                         const std::string &what);
   Status checkOperand(const schema::EntryPoint &entry, uint64_t alignment,
                       const schema::BufferRef &operand, uint32_t index,
                       const std::string &where);
@@ -81,6 +84,8 @@ Status TargetValidator::check() {
     kinds.emplace_back(target.device()->string_view(),
                        target.architecture()->string_view());
 
+    LAPIDARY_TRY(checkRange(target.candidates(), 0, model.vocabulary(),
+                            concat("the candidates of ", what)));
     UniqueNames variants, entries;
     if (target.variants()->size() == 0)
       return invalidData(concat(what, " has no variant"));
@@ -227,8 +232,8 @@ Status TargetValidator::checkEntry(const schema::Target &target,
   if (entry.arena_bytes() > maxArena)
     return invalidData(concat(what, " has an arena of ", entry.arena_bytes(),
                               " bytes, expected at most ", maxArena));
-  LAPIDARY_TRY(checkBindings(entry, false, what));
-  LAPIDARY_TRY(checkBindings(entry, true, what));
+  LAPIDARY_TRY(checkBindings(target, entry, false, what));
+  LAPIDARY_TRY(checkBindings(target, entry, true, what));
 
   if (entry.dispatches()->size() == 0 ||
       entry.dispatches()->size() > maxDispatches)
@@ -261,6 +266,38 @@ Status TargetValidator::checkEntry(const schema::Target &target,
     if (kernel.token_bytes() || target.device()->string_view() == "cpu")
       LAPIDARY_TRY(checkTokenBytes(entry, dispatch, kernel, where));
   }
+  return checkCandidates(entry, what);
+}
+
+/// What is left out where candidates are not wanted must be theirs alone, and
+/// nothing before it may touch what is not there then. Needs operands that were
+/// checked.
+Status TargetValidator::checkCandidates(const schema::EntryPoint &entry,
+                                        const std::string &what) {
+  const uint32_t count = entry.candidate_dispatches(),
+                 all = entry.dispatches()->size();
+  const bool gives =
+      std::ranges::any_of(*entry.outputs(), [](const schema::Binding *binding) {
+        return isCandidates(*binding);
+      });
+  if (count >= all || (count > 0) != gives)
+    return invalidData(concat(what, " has ", count, " of ", all,
+                              " dispatches for candidates, which it ",
+                              gives ? "gives" : "does not give"));
+  for (uint32_t index = 0; index < all; ++index)
+    for (const schema::BufferRef *operand :
+         *entry.dispatches()->Get(index)->operands()) {
+      const bool isOutput = operand->kind() == schema::BufferKind::Output;
+      if (index >= all - count
+              ? operand->kind() == schema::BufferKind::Cache
+              : isOutput &&
+                    isCandidates(*entry.outputs()->Get(operand->index())))
+        return invalidData(concat("dispatch ", index, " of ", what,
+                                  index >= all - count
+                                      ? " is for candidates and has a cache"
+                                      : " has candidates, but is not among "
+                                        "the last that are for them"));
+    }
   return {};
 }
 
@@ -364,7 +401,8 @@ struct KnownBinding {
   int64_t constant, perToken;
 };
 
-Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
+Status TargetValidator::checkBindings(const schema::Target &target,
+                                      const schema::EntryPoint &entry,
                                       bool outputs, const std::string &what) {
   using schema::ElementType;
   int64_t hidden = model.hidden(), vocabulary = model.vocabulary();
@@ -372,6 +410,7 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
                                        model.vision()->patch_size() * 3
                                  : 0;
   int64_t clusters = model.assistant() ? model.assistant()->clusters() : 0;
+  const int64_t candidates = target.candidates();
   int64_t samples = model.audio() ? model.audio()->samples_per_token() : 0;
   const KnownBinding known[] = {
       {"prefill", "tokens", false, ElementType::I32, 0, 1},
@@ -394,6 +433,12 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
       {"draft", "next_hidden", true, ElementType::F32, 0, hidden},
       {"draft", "logits", true, ElementType::F32, 0, vocabulary},
       {"draft", "clusters", true, ElementType::F32, 0, clusters},
+      {"decode", "top_logits", true, ElementType::F32, 0, candidates},
+      {"decode", "top_tokens", true, ElementType::I32, 0, candidates},
+      {"logits", "top_logits", true, ElementType::F32, 0, candidates},
+      {"logits", "top_tokens", true, ElementType::I32, 0, candidates},
+      {"draft", "top_logits", true, ElementType::F32, 0, candidates},
+      {"draft", "top_tokens", true, ElementType::I32, 0, candidates},
   };
   UniqueNames names;
   std::string_view entryName = entry.name()->string_view();
@@ -405,6 +450,8 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
   auto isPart = [&](const KnownBinding &binding) {
     if (binding.entry == "decode" && binding.name == "hidden")
       return model.assistant() != nullptr;
+    if (binding.name.starts_with("top_"))
+      return candidates > 0 && (binding.entry != "draft" || clusters == 0);
     return binding.name != "clusters" || clusters > 0;
   };
   size_t matched = 0, expected = 0;
@@ -470,6 +517,11 @@ Status TargetValidator::checkBindings(const schema::EntryPoint &entry,
 }
 
 } // namespace
+
+bool isCandidates(const schema::Binding &output) {
+  return output.name()->string_view() == "top_logits" ||
+         output.name()->string_view() == "top_tokens";
+}
 
 Status validateTargets(const schema::Program &program) {
   return TargetValidator(program).check();

@@ -94,12 +94,17 @@ public:
   /// Runs an entry point of `target()` for the tokens of `steps`, which lie one
   /// sequence after the other in the bindings. `inputs` and `outputs` are host
   /// memory in the order of the entry's bindings, as large as the bindings say
-  /// at the steps' tokens together. Returns Cancelled between dispatches once
+  /// at the steps' tokens together; nullptr for candidates that are not wanted
+  /// and, where the device chooses these, for any output. Returns Cancelled
+  /// between dispatches once
   /// `*cancel` is true.
   virtual Status run(uint32_t entry, std::span<const Step> steps,
                      std::span<const void *const> inputs,
                      std::span<void *const> outputs,
                      const std::atomic<bool> *cancel) = 0;
+  /// Whether an entry point's candidates (see the schema) are to be had for
+  /// less than its logits, which are not in the host's memory.
+  virtual bool choosesCandidates(uint32_t entry) const = 0;
   /// From here on notes each dispatch in `profile`, which has room for as many
   /// threads as the device has; nullptr: no more.
   virtual void setProfile(Profile *profile) = 0;

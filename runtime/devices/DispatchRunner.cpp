@@ -1,11 +1,25 @@
 // What every device checks before it runs a step.
 #include "runtime/devices/DispatchRunner.h"
 
+#include "runtime/core/BundleValidation.h"
 #include "runtime/core/Text.h"
 
 #include <algorithm>
 
 namespace lapidary {
+
+DispatchRange wantedDispatches(const schema::EntryPoint &entry,
+                               std::span<void *const> outputs) {
+  DispatchRange range{0, entry.dispatches()->size()};
+  if (entry.candidate_dispatches() == 0)
+    return range;
+  for (uint32_t index = 0; index < entry.outputs()->size(); ++index)
+    if (index < outputs.size() && outputs[index] &&
+        isCandidates(*entry.outputs()->Get(index)))
+      return range;
+  range.last -= entry.candidate_dispatches();
+  return range;
+}
 
 Status checkRun(const schema::EntryPoint &entry, DispatchRange range,
                 int64_t chunk, std::span<const Step> steps, size_t inputs,

@@ -12,6 +12,11 @@ struct DispatchRange {
   bool operator==(const DispatchRange &) const = default;
 };
 
+/// All dispatches of an entry point, without those for candidates where none of
+/// these is wanted.
+DispatchRange wantedDispatches(const schema::EntryPoint &entry,
+                               std::span<void *const> outputs);
+
 class DispatchRunner : public Device {
 public:
   Status run(uint32_t entry, std::span<const Step> steps,
@@ -21,8 +26,8 @@ public:
     if (entry >= target().entries()->size())
       return internalError("there is no such entry point");
     return runDispatches(
-        entry, {0, target().entries()->Get(entry)->dispatches()->size()}, steps,
-        inputs, outputs, cancel);
+        entry, wantedDispatches(*target().entries()->Get(entry), outputs),
+        steps, inputs, outputs, cancel);
   }
   /// As run, but of these dispatches only: the ones before them have run on
   /// this device, or what they gave was written to its arena and caches.

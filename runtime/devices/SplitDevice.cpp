@@ -195,6 +195,12 @@ Status SplitDevice::run(uint32_t entry, std::span<const Step> steps,
                         const std::atomic<bool> *cancel) {
   if (entry >= onCpu.size())
     return internalError(concat("there is no entry point ", entry));
+  const schema::EntryPoint &description = *target().entries()->Get(entry);
+  const uint32_t end = wantedDispatches(description, outputs).last;
+  auto trim = [&](DispatchRange range) {
+    return DispatchRange{std::min(range.first, end), std::min(range.last, end)};
+  };
+  const DispatchRange first = trim(onCpu[entry]), second = trim(onGpu[entry]);
   auto runOn = [&](DispatchRunner &device, DispatchRange range, bool onGpu) {
     std::vector<Step> own(steps.begin(), steps.end());
     for (Step &step : own)
@@ -202,16 +208,15 @@ Status SplitDevice::run(uint32_t entry, std::span<const Step> steps,
         step.caches = onGpu ? caches->gpu.get() : caches->cpu.get();
     return device.runDispatches(entry, range, own, inputs, outputs, cancel);
   };
-  if (onCpu[entry].last == 0)
-    return runOn(*gpu, onGpu[entry], true);
-  LAPIDARY_TRY(runOn(*cpu, onCpu[entry], false));
-  if (onGpu[entry].first == onGpu[entry].last)
+  if (first.last == 0)
+    return runOn(*gpu, second, true);
+  LAPIDARY_TRY(runOn(*cpu, first, false));
+  if (second.first == second.last)
     return {};
   // How far a buffer in the arena goes is not written down, so that all from
   // the first that is read later crosses.
-  const schema::EntryPoint &description = *target().entries()->Get(entry);
   uint64_t begin = description.arena_bytes();
-  for (uint32_t index = onGpu[entry].first; index < onGpu[entry].last; ++index)
+  for (uint32_t index = second.first; index < second.last; ++index)
     for (const schema::BufferRef *operand :
          *description.dispatches()->Get(index)->operands())
       if (operand->kind() == schema::BufferKind::Arena)
@@ -219,7 +224,13 @@ Status SplitDevice::run(uint32_t entry, std::span<const Step> steps,
   crossing.resize(description.arena_bytes() - begin);
   LAPIDARY_TRY(cpu->readArena(begin, crossing));
   LAPIDARY_TRY(gpu->writeArena(begin, crossing));
-  return runOn(*gpu, onGpu[entry], true);
+  return runOn(*gpu, second, true);
+}
+
+/// What a GPU has no part of ends in the host's memory.
+bool SplitDevice::choosesCandidates(uint32_t entry) const {
+  return entry < onGpu.size() && onGpu[entry].first < onGpu[entry].last &&
+         gpu->choosesCandidates(entry);
 }
 
 void SplitDevice::setProfile(Profile *profile) {

@@ -30,6 +30,7 @@ public:
              std::span<const void *const> inputs,
              std::span<void *const> outputs,
              const std::atomic<bool> *cancel) override;
+  bool choosesCandidates(uint32_t entry) const override;
   void setProfile(Profile *profile) override;
 
 private:

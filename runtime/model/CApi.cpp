@@ -399,7 +399,8 @@ lapidary_status lapidary_session_logits(const lapidary_session *session,
     std::span<const float> values = session->session->logits();
     if (values.empty())
       return invalidArgument("the session has no logits: no step has succeeded "
-                             "since it was made, reset or failed");
+                             "since it was made, reset or failed, or the last "
+                             "one was an answer's on a GPU");
     *logits = values.data();
     *count = values.size();
     return {};

@@ -2,6 +2,7 @@
 // the other, and hands out what comes back.
 #include "runtime/model/Engine.h"
 
+#include "runtime/core/BundleValidation.h"
 #include "runtime/core/Text.h"
 #include "runtime/model/EntryPoints.h"
 #include "runtime/model/FirstRun.h"
@@ -52,6 +53,21 @@ Status Engine::allocate() {
       ReservedMemory::reserve(chunk * row, "a step's hidden states"));
   logitsBuffer = LAPIDARY_TRY(ReservedMemory::reserve(
       logitsRow * static_cast<uint64_t>(plan.logitRows), "logits"));
+  // Where the device chooses, and gives no logits unless they are needed.
+  auto chooses = [&](std::string_view name) {
+    const std::optional<uint32_t> entry = findEntry(runner->target(), name);
+    return entry && runner->choosesCandidates(*entry);
+  };
+  if (chooses("decode") && chooses("logits"))
+    candidateCount = runner->target().candidates();
+  draftsHaveCandidates =
+      candidateCount > 0 && chooses("draft") && chooses("draft_next");
+  const uint64_t candidateRow =
+      static_cast<uint64_t>(candidateCount * plan.logitRows);
+  topLogitsBuffer = LAPIDARY_TRY(
+      ReservedMemory::reserve(candidateRow * sizeof(float), "candidates"));
+  topTokenBuffer = LAPIDARY_TRY(
+      ReservedMemory::reserve(candidateRow * sizeof(int32_t), "candidates"));
   const auto most = static_cast<uint64_t>(maxTokens(runner->target(), "draft"));
   if (const schema::Assistant *assistant = model.assistant())
     clusterBuffer = LAPIDARY_TRY(ReservedMemory::reserve(
@@ -76,8 +92,15 @@ Engine::Entry Engine::bindEntry(
   };
   for (const schema::Binding *binding : *description.inputs())
     entry.inputs.push_back(find(*binding));
-  for (const schema::Binding *binding : *description.outputs())
-    entry.outputs.push_back(find(*binding));
+  for (const schema::Binding *binding : *description.outputs()) {
+    void *buffer = find(*binding);
+    const bool isTop = isCandidates(*binding),
+               isLogits = binding->name()->string_view() == "logits";
+    entry.outputs[size_t(Wanted::Logits)].push_back(isTop ? nullptr : buffer);
+    entry.outputs[size_t(Wanted::Candidates)].push_back(isLogits ? nullptr
+                                                                 : buffer);
+    entry.outputs[size_t(Wanted::Both)].push_back(buffer);
+  }
   return entry;
 }
 
@@ -94,14 +117,18 @@ void Engine::bind() {
     extendEntry = bindPrefill("extend");
   decodeEntry = bindEntry("decode", {{"tokens", tokenBuffer.data()},
                                      {"logits", logitsBuffer.data()},
-                                     {"hidden", hiddenBuffer.data()}});
+                                     {"hidden", hiddenBuffer.data()},
+                                     {"top_logits", topLogitsBuffer.data()},
+                                     {"top_tokens", topTokenBuffer.data()}});
   auto bindDraft = [&](std::string_view name, const ReservedMemory &from,
                        const ReservedMemory &to) {
     return bindEntry(name, {{"tokens", tokenBuffer.data()},
                             {"hidden", from.data()},
                             {"next_hidden", to.data()},
                             {"logits", logitsBuffer.data()},
-                            {"clusters", clusterBuffer.data()}});
+                            {"clusters", clusterBuffer.data()},
+                            {"top_logits", topLogitsBuffer.data()},
+                            {"top_tokens", topTokenBuffer.data()}});
   };
   if (file->program().model()->assistant()) {
     draftEntry = bindDraft("draft", mediaBuffer, hiddenBuffer);
@@ -158,7 +185,7 @@ Result<std::vector<float>> Engine::embedRows(std::string_view name,
          {"embeddings", embeddings.data() + begin * hidden}});
     Step step{.tokens = std::min(most, rows - begin)};
     LAPIDARY_TRY(runner->run(entry.index, {&step, 1}, entry.inputs,
-                             entry.outputs, cancel));
+                             entry.outputs[size_t(Wanted::Both)], cancel));
   }
   return embeddings;
 }
@@ -277,10 +304,11 @@ Status Engine::step(std::span<Work> works) {
                        .past = work.sequence->position(),
                        .caches = work.sequence->caches.get()});
     }
+    const Wanted wanted = choose(works);
     LAPIDARY_TRY(works.size() == 1 && works[0].generated &&
                          works[0].tokens.size() == 1 && works[0].logitRows == 1
-                     ? runDecode(works[0])
-                     : runPrefill(works));
+                     ? runDecode(works[0], wanted)
+                     : runPrefill(works, wanted));
     for (const Work &work : works)
       work.sequence->advance(work.tokens, work.keys, work.generated);
   } catch (const std::bad_alloc &) {
@@ -291,12 +319,12 @@ Status Engine::step(std::span<Work> works) {
   return {};
 }
 
-Status Engine::runDecode(Work &work) {
+Status Engine::runDecode(Work &work, Wanted wanted) {
   tokenBuffer.as<int32_t>()[0] = work.tokens[0];
-  LAPIDARY_TRY(runner->run(decodeEntry.index, steps, decodeEntry.inputs,
-                           decodeEntry.outputs, cancel));
-  work.logits = {logitsBuffer.as<float>(),
-                 static_cast<size_t>(file->program().model()->vocabulary())};
+  LAPIDARY_TRY(run(decodeEntry, wanted));
+  if (wanted == Wanted::Both)
+    LAPIDARY_TRY(checkCandidates(1));
+  handOut(work, 0, wanted);
   work.hidden = {};
   if (hasCompanion())
     work.hidden = {hiddenBuffer.as<float>(),
@@ -331,10 +359,8 @@ void Engine::fillInputs(const Work &work, int64_t begin, int32_t &rows) {
   }
 }
 
-Status Engine::runPrefill(std::span<Work> works) {
-  const auto width = static_cast<size_t>(file->program().model()->hidden()),
-             vocabulary =
-                 static_cast<size_t>(file->program().model()->vocabulary());
+Status Engine::runPrefill(std::span<Work> works, Wanted wanted) {
+  const auto width = static_cast<size_t>(file->program().model()->hidden());
   int64_t tokens = 0;
   int32_t mediaRows = 0;
   for (const Work &work : works) {
@@ -345,34 +371,40 @@ Status Engine::runPrefill(std::span<Work> works) {
       extending && extendEntry && tokens <= extendEntry->maxTokens
           ? *extendEntry
           : prefillEntry;
-  LAPIDARY_TRY(
-      runner->run(entry.index, steps, entry.inputs, entry.outputs, cancel));
+  LAPIDARY_TRY(run(entry, wanted));
   // The media are read; their buffer takes the rows that logits are wanted of.
   size_t rows = 0;
   const float *hidden = hiddenBuffer.as<float>();
   for (Work &work : works) {
-    const auto wanted = static_cast<size_t>(work.logitRows);
+    const auto own = static_cast<size_t>(work.logitRows);
     work.hidden = {hidden, work.tokens.size() * width};
-    work.logits = {logitsBuffer.as<float>() + rows * vocabulary,
-                   wanted * vocabulary};
+    handOut(work, rows, wanted);
     hidden += work.hidden.size();
-    std::memcpy(mediaBuffer.as<float>() + rows * width, hidden - wanted * width,
-                wanted * width * sizeof(float));
-    rows += wanted;
+    std::memcpy(mediaBuffer.as<float>() + rows * width, hidden - own * width,
+                own * width * sizeof(float));
+    rows += own;
   }
-  return runLogits(mediaBuffer.as<float>(), static_cast<int64_t>(rows),
-                   logitsBuffer.as<float>());
+  LAPIDARY_TRY(runLogits(mediaBuffer.as<float>(), static_cast<int64_t>(rows),
+                         logitsBuffer.as<float>(), wanted));
+  return wanted == Wanted::Both ? checkCandidates(static_cast<int64_t>(rows))
+                                : Status();
 }
 
-Status Engine::runLogits(const float *hidden, int64_t rows, float *out) {
+Status Engine::runLogits(const float *hidden, int64_t rows, float *out,
+                         Wanted wanted) {
   const schema::Model &model = *file->program().model();
   const int64_t most = std::min(logitsEntry.maxTokens, plan.chunk);
   for (int64_t row = 0; row < rows; row += most) {
     Step step{.tokens = std::min(most, rows - row)};
-    const void *input = hidden + row * model.hidden();
-    void *output = out + row * model.vocabulary();
-    LAPIDARY_TRY(runner->run(logitsEntry.index, {&step, 1}, {&input, 1},
-                             {&output, 1}, cancel));
+    // The kernels only read inputs.
+    const Entry entry = bindEntry(
+        "logits",
+        {{"hidden", const_cast<float *>(hidden + row * model.hidden())},
+         {"logits", out + row * model.vocabulary()},
+         {"top_logits", topLogitsBuffer.as<float>() + row * candidateCount},
+         {"top_tokens", topTokenBuffer.as<int32_t>() + row * candidateCount}});
+    LAPIDARY_TRY(runner->run(entry.index, {&step, 1}, entry.inputs,
+                             entry.outputs[size_t(wanted)], cancel));
   }
   return {};
 }

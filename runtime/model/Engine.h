@@ -3,10 +3,12 @@
 // weight once for all.
 #pragma once
 
+#include "runtime/model/Logits.h"
 #include "runtime/model/MemoryPlan.h"
 #include "runtime/model/Sequence.h"
 #include "runtime/model/Snapshots.h"
 
+#include <array>
 #include <functional>
 #include <initializer_list>
 #include <optional>
@@ -28,13 +30,23 @@ struct Work {
   bool generated = false;
   /// Of how many of the last tokens logits are wanted.
   int64_t logitRows = 1;
+  /// Of how many of the likeliest tokens: where the device chooses so many for
+  /// all of a step, only these are given. 0: of all.
+  int64_t reach = 0;
 
   /// Filled by the step and valid until the next: f32[logitRows, vocabulary],
+  /// or nothing and candidates instead of it,
   std::span<const float> logits = {};
   /// and what the last layer gave, f32[tokens, hidden]; empty for the one token
   /// of a step of its own, of which the model gives logits at once, unless it
   /// has a companion.
   std::span<const float> hidden = {};
+  /// Of each row the likeliest tokens and their logits, the likeliest first.
+  std::span<const float> topLogits = {};
+  std::span<const int32_t> topTokens = {};
+
+  /// What a row says.
+  TokenScores scores(int64_t row) const;
 };
 
 /// What a companion drafts for one sequence.
@@ -110,6 +122,12 @@ public:
   /// Whether steps of few tokens take the entry point that is made for them, as
   /// they do unless told otherwise; the self-test runs the other one too.
   void setExtending(bool on) { extending = on; }
+  /// Whether each choice of candidates that the device can make is made and
+  /// compared with the logits, as the self-test has it. What is wrong with one
+  /// is the error of the step or draft that it belongs to.
+  void setCheckingCandidates(bool on) { checking = on; }
+  /// Likeliest tokens that the device chooses for each row of a step; 0: none.
+  int64_t candidates() const { return candidateCount; }
   /// The flag is looked at between dispatches while it is set; nullptr: never.
   /// It must live as long as it is set here.
   void setCancelFlag(const std::atomic<bool> *flag) { cancel = flag; }
@@ -124,13 +142,15 @@ public:
 
 private:
   friend class Sequence;
+  /// What of a row of logits is to come from the device.
+  enum class Wanted : uint8_t { Logits, Candidates, Both };
   /// An entry point with the buffers of this engine in the order of its
-  /// bindings.
+  /// bindings; outputs by what is wanted.
   struct Entry {
     uint32_t index = 0;
     int64_t maxTokens = 0;
     std::vector<const void *> inputs;
-    std::vector<void *> outputs;
+    std::array<std::vector<void *>, 3> outputs;
   };
   explicit Engine(MemoryPlan sheet);
   Status allocate();
@@ -138,6 +158,10 @@ private:
   Entry bindEntry(
       std::string_view name,
       std::initializer_list<std::pair<std::string_view, void *>> buffers) const;
+  Wanted choose(std::span<const Work> works) const;
+  Status run(const Entry &entry, Wanted wanted);
+  void handOut(Work &work, size_t firstRow, Wanted wanted) const;
+  Status checkCandidates(int64_t rows) const;
   Status ready();
   Result<std::vector<float>> embedRows(std::string_view name,
                                        std::span<const float> values,
@@ -148,16 +172,17 @@ private:
   /// Writes a work's tokens to the step's inputs from row `begin` on; `rows`
   /// counts the media rows.
   void fillInputs(const Work &work, int64_t begin, int32_t &rows);
-  Status runDecode(Work &work);
-  Status runPrefill(std::span<Work> works);
-  Status runLogits(const float *hidden, int64_t rows, float *out);
+  Status runDecode(Work &work, Wanted wanted);
+  Status runPrefill(std::span<Work> works, Wanted wanted);
+  Status runLogits(const float *hidden, int64_t rows, float *out,
+                   Wanted wanted = Wanted::Logits);
   /// A step of the companion for the first `rows` of `steps`, whose tokens are
   /// in the buffer for tokens: hidden states come from the media's buffer in
   /// the first step and in every second one, else from that for hidden states,
   /// and go to the other one.
-  Status runDraft(int64_t rows, int64_t step);
+  Status runDraft(int64_t rows, int64_t step, Wanted wanted);
   Status draftGroup(std::span<Draft *> group);
-  int32_t draftedToken(int64_t row);
+  int32_t draftedToken(int64_t row, Wanted wanted);
 
   std::shared_ptr<const Bundle> file;
   std::unique_ptr<Device> runner;
@@ -170,10 +195,14 @@ private:
   /// Of the companion, if there is one: its first step, and those that follow
   /// in turn.
   std::optional<Entry> draftEntry, draftOddEntry, draftEvenEntry;
-  bool extending = true;
+  bool extending = true, checking = false;
+  /// Of steps; drafts have them too if the second one says so.
+  int64_t candidateCount = 0;
+  bool draftsHaveCandidates = false;
   /// Steps' inputs and outputs; reserved at the largest step.
   ReservedMemory tokenBuffer, rowBuffer, visibleBuffer, mediaBuffer,
-      hiddenBuffer, logitsBuffer, clusterBuffer;
+      hiddenBuffer, logitsBuffer, clusterBuffer, topLogitsBuffer,
+      topTokenBuffer;
   std::vector<Step> steps;
   std::unique_ptr<Speculation> speculationState;
   int32_t liveSequences = 0;

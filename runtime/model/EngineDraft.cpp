@@ -34,19 +34,25 @@ size_t findLargest(std::span<const float> values) {
 
 } // namespace
 
-Status Engine::runDraft(int64_t rows, int64_t step) {
-  Entry &entry = step == 0       ? *draftEntry
-                 : step % 2 == 1 ? *draftOddEntry
-                                 : *draftEvenEntry;
-  return runner->run(entry.index,
-                     std::span(steps).first(static_cast<size_t>(rows)),
-                     entry.inputs, entry.outputs, cancel);
+Status Engine::runDraft(int64_t rows, int64_t step, Wanted wanted) {
+  const Entry &entry = step == 0       ? *draftEntry
+                       : step % 2 == 1 ? *draftOddEntry
+                                       : *draftEvenEntry;
+  LAPIDARY_TRY(runner->run(
+      entry.index, std::span(steps).first(static_cast<size_t>(rows)),
+      entry.inputs, entry.outputs[size_t(wanted)], cancel));
+  return wanted == Wanted::Both ? checkCandidates(rows) : Status();
 }
 
 /// The likeliest token of a row of the companion's logits; with clusters, of
 /// those in the best of these.
-int32_t Engine::draftedToken(int64_t row) {
+int32_t Engine::draftedToken(int64_t row, Wanted wanted) {
   const schema::Model &model = *file->program().model();
+  if (wanted == Wanted::Candidates) {
+    // Any token will do for a guess, if it is one.
+    const int32_t best = topTokenBuffer.as<int32_t>()[row * candidateCount];
+    return best >= 0 && best < model.vocabulary() ? best : 0;
+  }
   const schema::Assistant &assistant = *model.assistant();
   const auto vocabulary = static_cast<size_t>(model.vocabulary());
   std::span<const float> logits(logitsBuffer.as<float>() +
@@ -105,6 +111,8 @@ Status Engine::draftGroup(std::span<Draft *> group) {
     return static_cast<int64_t>(draft.tokens.size()) >= draft.count ||
            (!draft.tokens.empty() && ends(draft.tokens.back()));
   };
+  const Wanted wanted =
+      draftsHaveCandidates ? Wanted::Candidates : Wanted::Logits;
   for (int64_t step = 0;; ++step) {
     // Behind the last who wants more nobody does.
     size_t rows = group.size();
@@ -112,10 +120,11 @@ Status Engine::draftGroup(std::span<Draft *> group) {
       --rows;
     if (rows == 0)
       return {};
-    LAPIDARY_TRY(runDraft(static_cast<int64_t>(rows), step));
+    LAPIDARY_TRY(runDraft(static_cast<int64_t>(rows), step, wanted));
     for (size_t row = 0; row < rows; ++row) {
       if (!isDone(*group[row]))
-        group[row]->tokens.push_back(draftedToken(static_cast<int64_t>(row)));
+        group[row]->tokens.push_back(
+            draftedToken(static_cast<int64_t>(row), wanted));
       tokenBuffer.as<int32_t>()[row] = group[row]->tokens.back();
     }
   }
@@ -176,7 +185,9 @@ Engine::draftLogits(const Sequence &sequence, std::span<const float> hidden,
     if (tokens[index] < 0 || tokens[index] >= model.vocabulary())
       return invalidArgument("a draft's token is beyond the vocabulary");
     tokenBuffer.as<int32_t>()[0] = tokens[index];
-    LAPIDARY_TRY(runDraft(1, static_cast<int64_t>(index)));
+    LAPIDARY_TRY(runDraft(1, static_cast<int64_t>(index),
+                          checking && draftsHaveCandidates ? Wanted::Both
+                                                           : Wanted::Logits));
   }
   return std::span<const float>(logitsBuffer.as<float>(),
                                 static_cast<size_t>(model.vocabulary()));

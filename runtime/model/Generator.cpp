@@ -150,7 +150,13 @@ void Answer::readPrompt() {
   }
 }
 
-Result<int32_t> Answer::choose(std::span<const float> logits) {
+int64_t Answer::reach() const {
+  return options.constraint || options.logprobs > 0 || options.chosenLogprobs
+             ? 0
+             : sampler.reach();
+}
+
+Result<int32_t> Answer::choose(const TokenScores &scores) {
   if (gathered.ids.empty())
     readPrompt();
   std::span<const uint32_t> allowed;
@@ -159,17 +165,20 @@ Result<int32_t> Answer::choose(std::span<const float> logits) {
     if (options.constraint->restrict(mask))
       allowed = mask;
   }
-  int32_t token = LAPIDARY_TRY(sampler.sample(logits, allowed));
+  int32_t token =
+      LAPIDARY_TRY(allowed.empty() ? sampler.sample(scores)
+                                   : sampler.sample(scores.logits, allowed));
   sampler.see(token);
   return token;
 }
 
-Result<std::optional<int32_t>> Answer::next(std::span<const float> logits,
+Result<std::optional<int32_t>> Answer::next(const TokenScores &scores,
                                             bool full) {
-  TokenChoice choice{LAPIDARY_TRY(choose(logits)), 0, {}};
+  TokenChoice choice{LAPIDARY_TRY(choose(scores)), 0, {}};
   const int32_t token = choice.id;
   if (options.logprobs > 0 || options.chosenLogprobs) {
-    choice = LAPIDARY_TRY(describeChoice(logits, token, options.logprobs));
+    choice =
+        LAPIDARY_TRY(describeChoice(scores.logits, token, options.logprobs));
     gathered.logprobs.push_back(choice);
   }
   gathered.ids.push_back(token);

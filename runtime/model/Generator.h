@@ -128,10 +128,13 @@ public:
   static Result<std::unique_ptr<Answer>> create(const schema::Model &model,
                                                 const Tokenizer &tokenizer,
                                                 const GenerateOptions &options);
-  /// Chooses the next token from the last one's logits: the token to decode, or
-  /// nothing where the answer has ended. `full`: the context has no room.
-  /// Penalties count `result().promptIds`, as they are before the first call.
-  Result<std::optional<int32_t>> next(std::span<const float> logits, bool full);
+  /// Chooses the next token by what the last one's step says: the token to
+  /// decode, or nothing where the answer has ended. `full`: the context has no
+  /// room. Penalties count `result().promptIds`, as they are before the first
+  /// call.
+  Result<std::optional<int32_t>> next(const TokenScores &scores, bool full);
+  /// How many of the likeliest tokens `next` needs the scores of; 0: of all.
+  int64_t reach() const;
   /// Ends the text; `reason` stands where the answer has not ended by itself.
   void finish(const char *reason);
   GenerateResult &result() { return gathered; }
@@ -149,7 +152,7 @@ private:
       : model(model), tokenizer(tokenizer), options(options),
         sampler(std::move(sampler)), stops(std::move(stops)),
         decoder(tokenizer, !options.specialTokens) {}
-  Result<int32_t> choose(std::span<const float> logits);
+  Result<int32_t> choose(const TokenScores &scores);
   void takeText(const std::string &text);
   void takeControl(const TokenChoice &choice);
   /// What comes before the first token: penalties and a thought that the prompt

@@ -58,12 +58,17 @@ Status checkFinite(std::span<const float> logits) {
   if (zero == 0)
     return {};
   for (size_t id = 0; id < logits.size(); ++id)
-    if (!std::isfinite(logits[id]))
-      return invalidData(concat(
-          "the logits are not finite: token ", id, " has ",
-          std::isnan(logits[id]) ? "NaN" : "infinity",
-          "; the weights, or the kernels for this processor, are wrong"));
+    LAPIDARY_TRY(checkFinite(logits[id], static_cast<int32_t>(id)));
   return {};
+}
+
+Status checkFinite(float logit, int32_t token) {
+  if (std::isfinite(logit))
+    return {};
+  return invalidData(
+      concat("the logits are not finite: token ", token, " has ",
+             std::isnan(logit) ? "NaN" : "infinity",
+             "; the weights, or the kernels for this processor, are wrong"));
 }
 
 void selectBest(std::span<const float> logits, std::span<const uint32_t> bits,

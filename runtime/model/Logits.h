@@ -26,8 +26,17 @@ struct TokenChoice {
   std::vector<TokenLogprob> top;
 };
 
+/// What a step says of the token that comes next.
+struct TokenScores {
+  std::span<const float> logits;
+  /// Which tokens the logits are of: the likeliest, the likeliest first, of
+  /// equal logits the lower id first. Empty: all, by id.
+  std::span<const int32_t> tokens = {};
+};
+
 /// NaN and infinity are an error that names the token.
 Status checkFinite(std::span<const float> logits);
+Status checkFinite(float logit, int32_t token);
 
 struct Candidate {
   float logit = 0;

@@ -178,6 +178,8 @@ Result<MemoryPlan> planMemory(const schema::Program &program,
                    std::min(maxTokens(*target, "logits"), plan.chunk);
   plan.logits = 4 * (vocabulary * uint64_t(plan.logitRows) +
                      2 * chunk * hidden + 3 * chunk);
+  plan.logits += 2 * sizeof(float) * uint64_t(target->candidates()) *
+                 uint64_t(plan.logitRows);
   if (const schema::Assistant *assistant = program.model()->assistant())
     plan.logits += 4 * uint64_t(maxTokens(*target, "draft")) *
                    uint64_t(assistant->clusters());

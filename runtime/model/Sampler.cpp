@@ -6,6 +6,7 @@
 #include "runtime/core/Text.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -137,8 +138,50 @@ Result<int32_t> Sampler::sample(std::span<const float> logits,
   LAPIDARY_TRY(checkFinite(logits));
   std::span<const uint32_t> bits = LAPIDARY_TRY(combine(mask));
   logits = adjust(logits);
-  return options.temperature == 0 || options.topK == 1 ? greedy(logits, bits)
-                                                       : draw(logits, bits);
+  if (isGreedy())
+    return greedy(logits, bits);
+  selectBest(logits, bits, static_cast<size_t>(options.topK), candidates);
+  return draw();
+}
+
+int64_t Sampler::reach() const {
+  // Top-k comes before all other filters.
+  if (!options.logitBias.empty() || penalties.active() ||
+      (!isGreedy() && options.topK == 0))
+    return 0;
+  auto forbidden = static_cast<int64_t>(vocabulary);
+  for (uint32_t word : allowed)
+    forbidden -= std::popcount(word);
+  return std::min((isGreedy() ? 1 : int64_t(options.topK)) + forbidden,
+                  static_cast<int64_t>(vocabulary));
+}
+
+Result<int32_t> Sampler::sample(const TokenScores &scores) {
+  if (scores.tokens.empty())
+    return sample(scores.logits);
+  const size_t count = scores.tokens.size();
+  const auto wanted = static_cast<uint64_t>(reach());
+  if (scores.logits.size() != count || wanted == 0 || count < wanted)
+    return internalError(concat("there are ", scores.logits.size(),
+                                " logits of ", count,
+                                " tokens for a choice that needs ", wanted));
+  for (size_t index = 0; index < count; ++index) {
+    const int32_t id = scores.tokens[index];
+    if (id < 0 || static_cast<size_t>(id) >= vocabulary)
+      return invalidData(concat("the device gives the token ", id,
+                                ", which is not in the vocabulary of ",
+                                vocabulary));
+    LAPIDARY_TRY(checkFinite(scores.logits[index], id));
+  }
+  const size_t most = isGreedy() ? 1 : static_cast<size_t>(options.topK);
+  candidates.clear();
+  for (size_t index = 0; index < count && candidates.size() < most; ++index)
+    if (const int32_t id = scores.tokens[index];
+        allowed[id / 32] >> id % 32 & 1)
+      candidates.push_back({scores.logits[index], id, 0});
+  if (candidates.empty()) // of so many different ones some are allowed
+    return invalidData("the device gives only tokens that are suppressed");
+  return isGreedy() ? candidates.front().id : draw();
 }
 
 /// Gives the candidates weights; their sum.
@@ -194,9 +237,8 @@ void Sampler::keepTypical() {
                 1);
 }
 
-int32_t Sampler::draw(std::span<const float> logits,
-                      std::span<const uint32_t> bits) {
-  selectBest(logits, bits, static_cast<size_t>(options.topK), candidates);
+/// One of the candidates.
+int32_t Sampler::draw() {
   if (options.typicalP < 1)
     keepTypical();
   if (options.topP < 1) {

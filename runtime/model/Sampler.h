@@ -58,6 +58,11 @@ public:
   /// (bit t % 32 of word t / 32).
   Result<int32_t> sample(std::span<const float> logits,
                          std::span<const uint32_t> mask = {});
+  /// Of how many of the likeliest tokens' scores a choice without a mask needs
+  /// to know, to be the same as from all; 0: of all.
+  int64_t reach() const;
+  /// The same choice from the scores of so many tokens or more.
+  Result<int32_t> sample(const TokenScores &scores);
   /// Words of a mask.
   size_t maskWords() const { return allowed.size(); }
 
@@ -65,7 +70,10 @@ private:
   explicit Sampler(Penalties penalties) : penalties(std::move(penalties)) {}
   Result<std::span<const uint32_t>> combine(std::span<const uint32_t> mask);
   std::span<const float> adjust(std::span<const float> logits);
-  int32_t draw(std::span<const float> logits, std::span<const uint32_t> bits);
+  int32_t draw();
+  bool isGreedy() const {
+    return options.temperature == 0 || options.topK == 1;
+  }
   uint64_t weigh(float temperature);
   template <typename Compare>
   void keepFirst(const Compare &compare, uint64_t wanted);

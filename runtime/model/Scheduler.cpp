@@ -76,6 +76,7 @@ bool Scheduler::addWork(Slot &slot, int64_t &room) {
   Work work;
   if (!slot.feed->done()) {
     work = slot.feed->next(room);
+    work.reach = slot.answer->reach();
   } else if (room > 0) {
     slot.lane.tokens.resize(
         std::min(slot.lane.tokens.size(), static_cast<size_t>(room)));

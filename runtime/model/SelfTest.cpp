@@ -60,6 +60,7 @@ Result<SelfTestResult> runSelfTest(Session &session,
                           static_cast<size_t>(test.embedding_stride()));
     prompt.media.push_back(embeddings);
   }
+  session.engine().setCheckingCandidates(true);
   // By the entry point for prompts, and by that for few tokens.
   for (bool extending : {false, true}) {
     session.reset();

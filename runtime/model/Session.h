@@ -47,7 +47,8 @@ public:
   const Work &lastWork() const { return last; }
 
   /// Logits of the last position, one a vocabulary entry; empty before the
-  /// first step and after one that failed.
+  /// first step, after one that failed and after one of an answer for which a
+  /// GPU's candidates were enough.
   std::span<const float> logits() const { return last.logits; }
   /// What the model's last layer gave for each token of the last prefill step,
   /// f32[T, hidden]: of the whole prompt, if that was no longer than a chunk.

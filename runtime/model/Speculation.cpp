@@ -32,6 +32,7 @@ Work Lane::work() const {
   work.tokens = tokens;
   work.generated = true;
   work.logitRows = static_cast<int64_t>(tokens.size());
+  work.reach = answer->reach();
   return work;
 }
 
@@ -49,7 +50,7 @@ Result<bool> Speculation::begin(Lane &lane, const Work &work) {
   lane.patience = leastPatience;
   bool full = lane.sequence->position() >= engine.memoryPlan().context;
   std::optional<int32_t> token =
-      LAPIDARY_TRY(lane.answer->next(work.logits, full));
+      LAPIDARY_TRY(lane.answer->next(work.scores(0), full));
   lane.tokens.assign(1, lane.answer->result().ids.back());
   return token.has_value();
 }
@@ -70,8 +71,6 @@ Status Speculation::step(std::span<Work> works) {
 }
 
 Result<bool> Speculation::accept(Lane &lane, const Work &work) {
-  const auto vocabulary =
-      static_cast<size_t>(engine.bundle().program().model()->vocabulary());
   const auto drafted = static_cast<int64_t>(lane.tokens.size()) - 1;
   const int64_t before =
       lane.sequence->position() - static_cast<int64_t>(lane.tokens.size());
@@ -82,9 +81,7 @@ Result<bool> Speculation::accept(Lane &lane, const Work &work) {
   int64_t row = 0;
   while (true) {
     bool full = before + row + 1 >= engine.memoryPlan().context;
-    next = LAPIDARY_TRY(lane.answer->next(
-        work.logits.subspan(static_cast<size_t>(row) * vocabulary, vocabulary),
-        full));
+    next = LAPIDARY_TRY(lane.answer->next(work.scores(row), full));
     // One that ends the answer is right too.
     bool right = row < drafted &&
                  result.ids.back() == lane.tokens[static_cast<size_t>(row) + 1];

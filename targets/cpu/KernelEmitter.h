@@ -142,5 +142,6 @@ KernelInfo emitPartialAttention(KernelEmitter &e, PartialAttentionOp op);
 KernelInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
 KernelInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
 KernelInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
+KernelInfo emitTopK(KernelEmitter &e, TopKOp op);
 
 } // namespace mlir::lap::cpu

@@ -51,6 +51,7 @@ FailureOr<KernelInfo> cpu::emitKernel(KernelEmitter &emitter, Operation *op) {
       .Case([&](PatchEmbeddingOp op) -> Result {
         return emitPatchEmbedding(emitter, op);
       })
+      .Case([&](TopKOp op) -> Result { return emitTopK(emitter, op); })
       .Default([](Operation *op) -> Result {
         return op->emitOpError("has no CPU kernel");
       });

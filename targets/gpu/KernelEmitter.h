@@ -166,5 +166,6 @@ FailureOr<KernelInfo> emitPartialAttention(KernelEmitter &e,
 KernelInfo emitMergeAttention(KernelEmitter &e, MergeAttentionOp op);
 KernelInfo emitResidualNorm(KernelEmitter &e, ResidualNormOp op);
 KernelInfo emitPatchEmbedding(KernelEmitter &e, PatchEmbeddingOp op);
+KernelInfo emitTopK(KernelEmitter &e, TopKOp op);
 
 } // namespace mlir::lap::simt

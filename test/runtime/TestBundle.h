@@ -76,6 +76,7 @@ struct TestEntry {
   std::vector<TestBinding> inputs, outputs;
   std::vector<TestDispatch> dispatches;
   uint64_t arenaBytes;
+  uint32_t candidateDispatches = 0;
 };
 
 struct TestVariant {
@@ -90,6 +91,7 @@ struct TestTarget {
   std::vector<TestVariant> variants;
   std::vector<TestKernel> kernels;
   std::vector<TestEntry> entries;
+  int32_t candidates = 0;
 };
 
 struct TestSelfTest {
@@ -259,6 +261,31 @@ inline TestProgram makeProgram(Bytes code = readFile(LAPIDARY_TEST_KERNELS),
   return program;
 }
 
+/// What `lap_test_candidates` gives of a row.
+inline constexpr int32_t candidateCount = 8;
+
+/// Adds candidates to what gives logits, by a kernel that the target gets.
+inline void addCandidates(TestTarget &target, const std::string &symbol) {
+  using enum schema::ElementType;
+  using Kind = schema::BufferKind;
+  const auto kernel = static_cast<uint32_t>(target.kernels.size());
+  target.kernels.push_back({symbol, {0, 1}, {100, 0}, {0, 0}});
+  target.candidates = candidateCount;
+  for (TestEntry &entry : target.entries) {
+    if (entry.name != "decode" && entry.name != "logits")
+      continue;
+    const schema::Extent elements(entry.name == "decode" ? candidateCount : 0,
+                                  entry.name == "decode" ? 0 : candidateCount);
+    entry.outputs.push_back({"top_logits", F32, elements});
+    entry.outputs.push_back({"top_tokens", I32, elements});
+    entry.dispatches.push_back({kernel,
+                                {schema::BufferRef(Kind::Output, 0, 0),
+                                 schema::BufferRef(Kind::Output, 1, 0),
+                                 schema::BufferRef(Kind::Output, 2, 0)}});
+    entry.candidateDispatches = 1;
+  }
+}
+
 inline void layOut(std::vector<TestSegment> &segments, uint64_t programEnd) {
   uint64_t offset = programEnd;
   for (TestSegment &segment : segments) {
@@ -320,13 +347,13 @@ inline Bytes writeProgram(const TestProgram &p) {
             b, d.kernel, b.CreateVectorOfStructs(d.operands)));
       auto name = b.CreateString(e.name);
       auto inputs = bindings(e.inputs), outputs = bindings(e.outputs);
-      entries.push_back(
-          schema::CreateEntryPoint(b, name, e.maxTokens, inputs, outputs,
-                                   b.CreateVector(dispatches), e.arenaBytes));
+      entries.push_back(schema::CreateEntryPoint(
+          b, name, e.maxTokens, inputs, outputs, b.CreateVector(dispatches),
+          e.arenaBytes, e.candidateDispatches));
     }
-    targets.push_back(
-        schema::CreateTargetDirect(b, t.device.c_str(), t.architecture.c_str(),
-                                   &variants, &kernels, &entries));
+    targets.push_back(schema::CreateTargetDirect(
+        b, t.device.c_str(), t.architecture.c_str(), &variants, &kernels,
+        &entries, t.candidates));
   }
   std::vector<flatbuffers::Offset<schema::SelfTest>> selfTests;
   for (const TestSelfTest &t : p.selfTests)

@@ -171,6 +171,16 @@ Status CpuDevice::runDispatches(uint32_t entry, DispatchRange range,
         : steps[0].caches
             ? static_cast<CpuCaches *>(steps[0].caches)->base(late.index)
             : nullptr;
+  if (range.first < range.last) {
+    const LoadedDispatch &end = loaded.dispatches[range.last - 1];
+    for (const LateOperand &late : loaded.late)
+      if (late.kind == schema::BufferKind::Output && !outputs[late.index] &&
+          late.operand >= loaded.dispatches[range.first].firstOperand &&
+          late.operand < end.firstOperand + end.operands)
+        return internalError(
+            concat("entry point \"", description.name()->string_view(),
+                   "\" cannot run without memory for its output ", late.index));
+  }
 
   Call whole{.operands = nullptr, .sizes = {0, 0, chunk}, .tiles = 0};
   for (const Step &step : steps)

@@ -31,6 +31,7 @@ public:
                        const std::atomic<bool> *cancel) override;
   Status readArena(uint64_t offset, std::span<uint8_t> bytes) override;
   Status writeArena(uint64_t offset, std::span<const uint8_t> bytes) override;
+  bool choosesCandidates(uint32_t) const override { return false; }
   void setProfile(Profile *to) override { profile = to; }
 
 private:

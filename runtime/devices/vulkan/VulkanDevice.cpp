@@ -329,6 +329,8 @@ Status VulkanDevice::runDispatches(uint32_t entry, DispatchRange range,
     tokens += step.tokens;
   }
   shape.mediaRows = LAPIDARY_TRY(countMediaRows(description, inputs, tokens));
+  for (const void *wanted : outputs)
+    shape.outputs.push_back(wanted != nullptr);
   shape.profiled = profile && context->physical().timestampBits > 0;
   const Exchange exchange = layOut(entry, range, tokens, shape.mediaRows);
   VulkanRecording *recording =
@@ -361,9 +363,11 @@ Status VulkanDevice::runDispatches(uint32_t entry, DispatchRange range,
   LAPIDARY_TRY(program.readback->invalidate());
   for (size_t index = 0; index < outputs.size(); ++index) {
     const VulkanRange &place = exchange.bindings.outputs[index];
-    if (place.bytes != 0 && outputs[index])
-      std::memcpy(outputs[index], program.readback->data() + place.offset,
-                  place.bytes);
+    if (place.bytes == 0 || !outputs[index])
+      continue;
+    std::memcpy(outputs[index], program.readback->data() + place.offset,
+                place.bytes);
+    counted.outputBytes += place.bytes;
   }
   return {};
 }

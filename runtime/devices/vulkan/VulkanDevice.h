@@ -35,6 +35,10 @@ public:
                        const std::atomic<bool> *cancel) override;
   Status readArena(uint64_t offset, std::span<uint8_t> bytes) override;
   Status writeArena(uint64_t offset, std::span<const uint8_t> bytes) override;
+  bool choosesCandidates(uint32_t entry) const override {
+    return entry < target().entries()->size() &&
+           target().entries()->Get(entry)->candidate_dispatches() > 0;
+  }
   void setProfile(Profile *to) override { profile = to; }
 
   const schema::Variant &variant() const { return *chosen; }
@@ -43,6 +47,8 @@ public:
     uint64_t submissions = 0, recordings = 0;
     /// Of the last submission.
     uint64_t dispatches = 0, barriers = 0;
+    /// Of the outputs of all submissions, those that the host took.
+    uint64_t outputBytes = 0;
     bool pipelinesFromDisk = false;
   };
   const Counters &counters() const { return counted; }

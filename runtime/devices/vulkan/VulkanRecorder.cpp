@@ -321,8 +321,9 @@ Status VulkanRecording::record(const VulkanProgram &program,
   }
   std::vector<VkBufferCopy> regions;
   if (program.output != program.readback)
-    for (const VulkanRange &output : bindings.outputs)
-      if (output.bytes != 0)
+    for (size_t index = 0; index < bindings.outputs.size(); ++index)
+      if (const VulkanRange &output = bindings.outputs[index];
+          output.bytes != 0 && key.outputs[index])
         regions.push_back({output.offset, output.offset, output.bytes});
   if (!regions.empty()) {
     barrier(compute, VK_ACCESS_SHADER_WRITE_BIT, transfer,

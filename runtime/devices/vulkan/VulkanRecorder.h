@@ -37,6 +37,8 @@ struct VulkanShape {
   std::vector<uint64_t> caches;
   /// Rows of the input "media".
   int64_t mediaRows = 0;
+  /// By output: whether the host wants it.
+  std::vector<bool> outputs;
   bool profiled = false;
   bool operator==(const VulkanShape &) const = default;
 };

@@ -169,7 +169,8 @@ LAPIDARY_API lapidary_status lapidary_session_prefill(
 LAPIDARY_API lapidary_status lapidary_session_decode(lapidary_session *session,
                                                      int32_t token);
 /* The logits of the last position, float[vocabulary]; they live until the
- * session's next call. */
+ * session's next call. An answer's steps on a GPU may leave none: decode gives
+ * some. */
 LAPIDARY_API lapidary_status lapidary_session_logits(
     const lapidary_session *session, const float **logits, size_t *count);
 /* Tokens in the session; -1 for NULL. */

@@ -314,3 +314,30 @@ func.func @rope_query(%c: !c, %q: tensor<?x64xf32>, %n: tensor<32xf32>, %t: tens
   %r = lap.rope_query %c, %q, %n, %t, %past {eps = 1.0e-6 : f32, ahead = 2 : i64} : !c, tensor<?x64xf32>, tensor<32xf32>, tensor<513x16xf32>
   return
 }
+
+// -----
+
+// top_k C1
+func.func @top_k(%x: tensor<?x4096xf32>) {
+  // expected-error@+1 {{expected a count of 1 to 1024, found 1025}}
+  %v, %i = lap.top_k %x {count = 1025 : i64} : tensor<?x4096xf32> -> tensor<?x2050xf32>, tensor<?x2050xi32>
+  return
+}
+
+// -----
+
+// top_k C2
+func.func @top_k(%x: tensor<?x2049xf32>) {
+  // expected-error@+1 {{expected results of 2 * 8 columns, found 'tensor<?x8xi32>'}}
+  %v, %i = lap.top_k %x {count = 8 : i64} : tensor<?x2049xf32> -> tensor<?x16xf32>, tensor<?x8xi32>
+  return
+}
+
+// -----
+
+// top_k C3
+func.func @top_k(%x: tensor<?x16xf32>, %ids: tensor<?x8xi32>) {
+  // expected-error@+1 {{expected an id for each element of 'tensor<?x16xf32>', found 'tensor<?x8xi32>'}}
+  %v, %i = lap.top_k %x ids(%ids : tensor<?x8xi32>) {count = 8 : i64} : tensor<?x16xf32> -> tensor<?x8xf32>, tensor<?x8xi32>
+  return
+}

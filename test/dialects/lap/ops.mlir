@@ -219,6 +219,16 @@ func.func @patch(%x: tensor<?x256xf32>, %w2: tensor<256xbf16>, %b2: tensor<256xb
   return
 }
 
+// CHECK-LABEL: func.func @candidates
+func.func @candidates(%logits: tensor<?x262144xf32>) {
+  // CHECK: %[[V:.*]], %[[I:.*]] = lap.top_k %{{.*}} {count = 128 : i64} : tensor<?x262144xf32> -> tensor<?x16384xf32>, tensor<?x16384xi32>
+  %v, %i = lap.top_k %logits {count = 128 : i64} : tensor<?x262144xf32> -> tensor<?x16384xf32>, tensor<?x16384xi32>
+  // CHECK: lap.top_k %[[V]] ids(%[[I]] : tensor<?x16384xi32>) {count = 128 : i64} : tensor<?x16384xf32> -> tensor<?x1024xf32>, tensor<?x1024xi32>
+  %v2, %i2 = lap.top_k %v ids(%i : tensor<?x16384xi32>) {count = 128 : i64}
+      : tensor<?x16384xf32> -> tensor<?x1024xf32>, tensor<?x1024xi32>
+  return
+}
+
 //===----------------------------------------------------------------------===//
 // Program level
 //===----------------------------------------------------------------------===//

@@ -224,6 +224,21 @@ const Broken cases[] = {
     {"expected a multiple of 64", [](TestProgram &p) { operand(p, 1, 0) = {Kind::Arena, 0, 32}; }},
     {"the offset 64, which only the arena has", [](TestProgram &p) { operand(p, 0, 0) = {Kind::Input, 0, 64}; }},
     {"unknown kind 5", [](TestProgram &p) { operand(p, 0, 0) = {Kind(5), 0, 0}; }},
+    // Candidates.
+    {"the candidates of target cpu/x86_64 is 49", [](TestProgram &p) { p.targets[0].candidates = 49; }},
+    {"lacks an output", [](TestProgram &p) { p.targets[0].candidates = 8; }},
+    {"binding \"top_logits\" of entry point \"decode\" of target cpu/x86_64 is not known", [](TestProgram &p) { addCandidates(p.targets[0], "x"); p.targets[0].candidates = 0; }},
+    {"has 8 elements at 1 tokens, expected 9", [](TestProgram &p) { addCandidates(p.targets[0], "x"); p.targets[0].candidates = 9; }},
+    {"has 0 of 3 dispatches for candidates, which it gives", [](TestProgram &p) { addCandidates(p.targets[0], "x"); entry(p, 1).candidateDispatches = 0; }},
+    {"has 3 of 3 dispatches for candidates", [](TestProgram &p) { addCandidates(p.targets[0], "x"); entry(p, 1).candidateDispatches = 3; }},
+    {"has 1 of 2 dispatches for candidates, which it does not give", [](TestProgram &p) { entry(p, 0).candidateDispatches = 1; }},
+    {"dispatch 1 of entry point \"decode\" of target cpu/x86_64 has candidates, but is not among the last", [](TestProgram &p) { addCandidates(p.targets[0], "x"); entry(p, 1).dispatches[1].operands[1] = {Kind::Output, 2, 0}; }},
+    {"dispatch 2 of entry point \"decode\" of target cpu/x86_64 is for candidates and has a cache",
+     [](TestProgram &p) {
+       addCandidates(p.targets[0], "x");
+       p.targets[0].kernels.back().tokenBytes = {0, 0, 0, 0};
+       entry(p, 1).dispatches[2].operands.push_back({Kind::Cache, 0, 0});
+     }},
     // Self-tests.
     {"two self-tests", [](TestProgram &p) { p.selfTests[1].name = "text"; }},
     {"has no tokens", [](TestProgram &p) { p.selfTests[0].tokens.clear(); }},
@@ -249,6 +264,13 @@ const Broken cases[] = {
 
 TEST(BundleValidation, AcceptsTheWholeModel) {
   Status status = validate([](TestProgram &) {});
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
+TEST(BundleValidation, AcceptsCandidates) {
+  Status status = validate([](TestProgram &p) {
+    addCandidates(p.targets[0], "lap_test_candidates");
+  });
   EXPECT_TRUE(status.ok()) << status.message();
 }
 

@@ -80,6 +80,89 @@ TEST(Sampler, DrawsByProbability) {
   EXPECT_EQ(counts.count(0) + counts.count(2), 0u);
 }
 
+/// What a device gives.
+struct Candidates {
+  std::vector<float> logits;
+  std::vector<int32_t> tokens;
+  TokenScores scores() const { return {logits, tokens}; }
+};
+
+Candidates chooseCandidates(const std::vector<float> &logits, size_t count) {
+  Candidates best;
+  for (int32_t id = 0; id < int32_t(logits.size()); ++id)
+    best.tokens.push_back(id);
+  std::ranges::sort(best.tokens, {},
+                    [&](int32_t id) { return std::pair(-logits[id], id); });
+  best.tokens.resize(std::min(best.tokens.size(), count));
+  for (int32_t id : best.tokens)
+    best.logits.push_back(logits[id]);
+  return best;
+}
+
+TEST(Sampler, ChoosesTheSameAmongCandidates) {
+  constexpr size_t count = 40;
+  const SamplerOptions all[] = {
+      {},
+      {.temperature = 0.7f, .topK = 1},
+      {.temperature = 1, .topK = 37, .seed = 5},
+      {.temperature = 1.5f, .topK = 37, .topP = 0.8f, .minP = 0.02f},
+      {.temperature = 0.6f, .topK = 20, .topP = 0.95f, .seed = 8},
+      {.temperature = 2, .topK = 30, .typicalP = 0.7f}};
+  std::mt19937 random(17);
+  for (int32_t vocabulary : {4, 39, 41, 300, 5000})
+    for (const SamplerOptions &options : all) {
+      const std::vector<int32_t> suppress = {0, 1, vocabulary - 1};
+      Sampler whole = makeSampler(options, vocabulary, suppress),
+              part = makeSampler(options, vocabulary, suppress);
+      ASSERT_GT(part.reach(), 0);
+      ASSERT_LE(part.reach(), int64_t(count));
+      for (int draw = 0; draw < 40; ++draw) {
+        std::vector<float> logits(static_cast<size_t>(vocabulary));
+        // Few values, so that many are equal, both zeros too.
+        for (float &logit : logits)
+          logit = std::round(std::normal_distribution<float>(0, 2)(random));
+        const Candidates best = chooseCandidates(logits, count);
+        auto expected = whole.sample(logits),
+             found = part.sample(best.scores());
+        ASSERT_TRUE(found.ok()) << found.status().message();
+        ASSERT_EQ(*found, *expected) << vocabulary << ", draw " << draw;
+      }
+    }
+}
+
+TEST(Sampler, KnowsHowFarItReaches) {
+  constexpr int32_t vocabulary = 100;
+  auto reach = [&](const SamplerOptions &options) {
+    return makeSampler(options, vocabulary, {3, 99}).reach();
+  };
+  EXPECT_EQ(reach({}), 3);
+  EXPECT_EQ(reach({.temperature = 1, .topK = 1}), 3);
+  EXPECT_EQ(reach({.temperature = 1, .topK = 64}), 66);
+  EXPECT_EQ(reach({.temperature = 1, .topK = 1000}), vocabulary);
+  EXPECT_EQ(reach({.temperature = 1, .topP = 0.9f}), 0);
+  EXPECT_EQ(reach({.logitBias = {{5, -INFINITY}}}), 4);
+  EXPECT_EQ(reach({.logitBias = {{5, 1}}}), 0);
+  EXPECT_EQ(reach({.penalties = {.repeat = 1.1f}}), 0);
+}
+
+TEST(Sampler, RefusesBadCandidates) {
+  Sampler sampler = makeSampler({.temperature = 1, .topK = 2}, 10, {7});
+  const std::vector<float> logits = {3, 2, 1};
+  auto refuse = [&](const std::vector<float> &values,
+                    const std::vector<int32_t> &tokens, const char *message) {
+    auto token = sampler.sample(TokenScores{values, tokens});
+    EXPECT_THAT(token.status().message(), HasSubstr(message));
+  };
+  refuse(logits, {1, 2, 10}, "the token 10, which is not in the vocabulary");
+  refuse(logits, {-1, 2, 3}, "the token -1");
+  refuse(logits, {1, 2}, "3 logits of 2 tokens");
+  refuse({3, 2}, {1, 2}, "for a choice that needs 3");
+  refuse({NAN, 2, 1}, {4, 2, 3}, "token 4 has NaN");
+  refuse({INFINITY, 2, 1}, {4, 2, 3}, "token 4 has infinity");
+  refuse(logits, {7, 7, 7}, "only tokens that are suppressed");
+  EXPECT_TRUE(sampler.sample(TokenScores{logits, std::vector{4, 7, 3}}).ok());
+}
+
 TEST(Sampler, SeedDecidesTheChoices) {
   std::vector<float> logits(1000);
   std::mt19937 random(3);

@@ -291,3 +291,23 @@ lap.kernel @patch_embedding(%x: memref<?x33xf32>, %w: memref<33xbf16>, %b: memre
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<?x33xf32>, memref<?x33xf32>) -> ()
   lap.return
 }
+
+// A block is sorted in scratch memory, a key and a token each; absent columns have the least key.
+// CHECK-LABEL: func.func @top_k(
+// CHECK-SAME: lap.scratch = array<i64: 512, 0>
+// CHECK-SAME: lap.tiles = array<i64: 0, 1>
+// CHECK: scf.for %{{.*}} = %c0 to %c64 step %c1 {
+// CHECK: arith.cmpi sge, %{{.*}}, %c0_i32
+// CHECK: scf.for %{{.*}} = %c0 to %c6 step %c1 {
+// CHECK: scf.for %{{.*}} = %c0 to %c32 step %c1 {
+// CHECK: arith.cmpi ult,
+// CHECK: scf.if
+// CHECK: scf.for %{{.*}} = %c0 to %c8 step %c1 {
+lap.kernel @top_k(%x: memref<?x33xf32>, %ids: memref<?x33xi32>, %values: memref<?x8xf32>, %tokens: memref<?x8xi32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<?x33xf32> to tensor<?x33xf32>
+  %1 = bufferization.to_tensor %ids restrict : memref<?x33xi32> to tensor<?x33xi32>
+  %v, %i = lap.top_k %0 ids(%1 : tensor<?x33xi32>) {count = 8 : i64} : tensor<?x33xf32> -> tensor<?x8xf32>, tensor<?x8xi32>
+  bufferization.materialize_in_destination %v in restrict writable %values : (tensor<?x8xf32>, memref<?x8xf32>) -> ()
+  bufferization.materialize_in_destination %i in restrict writable %tokens : (tensor<?x8xi32>, memref<?x8xi32>) -> ()
+  lap.return
+}

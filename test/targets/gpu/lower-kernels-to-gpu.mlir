@@ -128,3 +128,29 @@ lap.kernel @linear_of_floats(%x: memref<?x48xi32>, %w: memref<3840xi8>, %out: me
   bufferization.materialize_in_destination %r in restrict writable %out : (tensor<?x40xf32>, memref<?x40xf32>) -> ()
   lap.return
 }
+
+// A workgroup sorts a block in shared memory, a key and a token each, and writes the first ones. All invocations take part in
+// all steps: the loops around the barrier have the same rounds for all.
+// CHECK-LABEL: gpu.func @top_k(
+// CHECK-SAME: %[[X:[^:]*]]: memref<?xi32, #gpu.address_space<global>>, %[[IDS:[^:]*]]: memref<?xi32, #gpu.address_space<global>>, %{{[^:]*}}: i32,
+// CHECK-SAME: workgroup(%[[KEYS:[^:]*]] : memref<2048xi32, {{[^)]*}}>>, %[[PLACES:[^:]*]] : memref<2048xi32, {{[^)]*}}>>)
+// CHECK-SAME: lap.tiles = array<i64: 0, 2>
+// CHECK: scf.for %{{.*}} = %[[THREAD:.*]] to %c2048 step %c128 {
+// CHECK: memref.load %{{.*}}
+// CHECK: memref.store %{{.*}}, %[[KEYS]]
+// CHECK: memref.store %{{.*}}, %[[PLACES]]
+// CHECK: gpu.barrier
+// CHECK-NEXT: scf.for %[[MERGE:.*]] = %c0 to %c11 step %c1 {
+// CHECK: scf.for
+// CHECK: scf.for %{{.*}} = %[[THREAD]] to %c1024 step %c128 {
+// CHECK: arith.cmpi ult,
+// CHECK: scf.if
+// CHECK: gpu.barrier
+// CHECK: scf.for %{{.*}} = %[[THREAD]] to %c8 step %c128 {
+lap.kernel @top_k(%x: memref<?x2049xf32>, %values: memref<?x16xf32>, %ids: memref<?x16xi32>) {
+  %0 = bufferization.to_tensor %x restrict : memref<?x2049xf32> to tensor<?x2049xf32>
+  %v, %i = lap.top_k %0 {count = 8 : i64} : tensor<?x2049xf32> -> tensor<?x16xf32>, tensor<?x16xi32>
+  bufferization.materialize_in_destination %v in restrict writable %values : (tensor<?x16xf32>, memref<?x16xf32>) -> ()
+  bufferization.materialize_in_destination %i in restrict writable %ids : (tensor<?x16xi32>, memref<?x16xi32>) -> ()
+  lap.return
+}

@@ -4,7 +4,9 @@
 
 #include "lapidary/lapidary.h"
 
+#include "runtime/devices/vulkan/VulkanDevice.h"
 #include "runtime/model/FirstRun.h"
+#include "runtime/model/Generator.h"
 #include "runtime/model/SelfTest.h"
 #include "runtime/model/Session.h"
 
@@ -181,6 +183,121 @@ TEST_F(VulkanSession, RunsSequencesSideBySide) {
   }
 }
 
+/// The row of a step on a GPU is that of the step on the CPU.
+void expectScores(const Work &found, const Work &expected, int64_t row,
+                  bool candidates) {
+  const TokenScores scores = found.scores(row), all = expected.scores(row);
+  ASSERT_EQ(all.logits.size(), size_t(vocabulary));
+  if (!candidates) {
+    EXPECT_TRUE(scores.tokens.empty());
+    EXPECT_TRUE(std::ranges::equal(scores.logits, all.logits));
+    return;
+  }
+  std::vector<Candidate> best;
+  selectBest(all.logits, {}, candidateCount, best);
+  std::ranges::sort(best, isBetter);
+  ASSERT_EQ(scores.tokens.size(), size_t(candidateCount));
+  for (size_t place = 0; place < best.size(); ++place) {
+    EXPECT_EQ(scores.tokens[place], best[place].id) << place;
+    EXPECT_EQ(scores.logits[place], best[place].logit) << place;
+  }
+}
+
+TEST_F(VulkanSession, ChoosesCandidates) {
+  auto bundle = openBundle(makeVulkanProgram(true, true));
+  struct Round {
+    int64_t rows;
+    std::vector<int64_t> reach;
+    bool candidates;
+  };
+  // All rows of all sequences, or the last; where one needs more, all get all.
+  const std::vector<Round> rounds = {
+      {1, {1, 8, 3}, true},  {3, {2, 2, 2}, true}, {2, {1, 9, 1}, false},
+      {1, {1, 1, 0}, false}, {1, {8}, true},       {1, {0}, false}};
+  for (int32_t layers : {-1, 0, 1}) {
+    auto gpu = Engine::create(bundle, {.chunk = 32,
+                                       .device = "vulkan",
+                                       .gpuLayers = layers,
+                                       .sequences = 3,
+                                       .drafts = 3});
+    auto cpu =
+        Engine::create(bundle, {.chunk = 32, .sequences = 3, .drafts = 3});
+    ASSERT_TRUE(gpu.ok()) << gpu.status().message();
+    ASSERT_TRUE(cpu.ok()) << cpu.status().message();
+    EXPECT_EQ((*gpu)->candidates(), candidateCount);
+    EXPECT_EQ((*cpu)->candidates(), 0);
+    std::vector<std::unique_ptr<Sequence>> sequences[2];
+    for (int index = 0; index < 3; ++index) {
+      sequences[0].push_back(*(*gpu)->createSequence());
+      sequences[1].push_back(*(*cpu)->createSequence());
+    }
+    unsigned seed = 0;
+    for (const Round &round : rounds) {
+      std::vector<std::vector<int32_t>> tokens;
+      std::vector<Work> works[2];
+      for (size_t index = 0; index < round.reach.size(); ++index)
+        tokens.push_back(textTokens(size_t(round.rows), ++seed));
+      for (int device : {0, 1})
+        for (size_t index = 0; index < round.reach.size(); ++index)
+          works[device].push_back({.sequence = sequences[device][index].get(),
+                                   .tokens = tokens[index],
+                                   .generated = true,
+                                   .logitRows = round.rows,
+                                   .reach = round.reach[index]});
+      auto bytes = [&] {
+        return layers >= 0 ? 0
+                           : static_cast<const VulkanDevice &>((*gpu)->device())
+                                 .counters()
+                                 .outputBytes;
+      };
+      const uint64_t before = bytes();
+      Status status = (*gpu)->step(works[0]);
+      ASSERT_TRUE(status.ok()) << status.message();
+      if (layers < 0 && round.reach.size() == 1)
+        EXPECT_EQ(bytes() - before,
+                  round.candidates ? 8u * candidateCount : 4u * vocabulary);
+      status = (*cpu)->step(works[1]);
+      ASSERT_TRUE(status.ok()) << status.message();
+      for (size_t index = 0; index < round.reach.size(); ++index)
+        for (int64_t row = 0; row < round.rows; ++row)
+          expectScores(works[0][index], works[1][index], row, round.candidates);
+    }
+  }
+}
+
+TEST_F(VulkanSession, AnswersFromCandidates) {
+  auto bundle = openBundle(makeVulkanProgram(true, true));
+  auto tokenizer =
+      Tokenizer::create(bundle->segment(bundle->program().tokenizer()));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  const std::vector<int32_t> prompt = textTokens(20, 9);
+  auto answer = [&](const char *device, const GenerateOptions &options,
+                    bool hasLogits) {
+    auto session = Session::create(bundle, {.chunk = 16, .device = device});
+    EXPECT_TRUE(session.ok()) << session.status().message();
+    GenerateInput input;
+    input.tokens = prompt;
+    auto result = generate(**session, *tokenizer, input, options);
+    EXPECT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(!(*session)->logits().empty(), hasLogits);
+    return result->ids;
+  };
+  GenerateOptions options;
+  options.maxTokens = 12;
+  for (const SamplerOptions &sampling :
+       {SamplerOptions{}, SamplerOptions{.temperature = 2000, .topK = 7},
+        SamplerOptions{.temperature = 5000, .topK = 4, .topP = 0.9f, .seed = 3},
+        // One more than candidates, with the suppressed token.
+        SamplerOptions{.temperature = 2000, .topK = 8}}) {
+    options.sampling = sampling;
+    EXPECT_EQ(answer("vulkan", options, sampling.topK == 8),
+              answer("cpu", options, true));
+  }
+  options.sampling = {};
+  options.logprobs = 1;
+  EXPECT_EQ(answer("vulkan", options, true), answer("cpu", options, true));
+}
+
 TEST_F(VulkanSession, KeepsStateInFiles) {
   auto bundle = openBundle(makeVulkanProgram(true));
   const std::vector<int32_t> tokens = textTokens(80, 5);
@@ -271,6 +388,22 @@ TEST_F(VulkanSession, NamesTheFirstWrongKernel) {
   auto right = findWrongKernel(openBundle(program), options);
   ASSERT_TRUE(right.ok()) << right.status().message();
   EXPECT_EQ(*right, "");
+}
+
+TEST_F(VulkanSession, FindsWrongCandidates) {
+  TestProgram program = makeVulkanProgram(true, true);
+  program.selfTests = makeSelfTests();
+  SessionOptions options{.chunk = 16, .device = "vulkan"};
+  auto right = Session::create(openBundle(program), options);
+  ASSERT_TRUE(right.ok()) << right.status().message();
+  // What is above it is chosen: nothing is.
+  bendConstant(program.segments.back().bytes,
+               program.targets[1].variants[1].modules[6], -3.25e30f, -1);
+  const Status status = Session::create(openBundle(program), options).status();
+  EXPECT_EQ(status.getCode(), StatusCode::Unsupported);
+  EXPECT_THAT(status.message(),
+              HasSubstr("self-test \"text\": the kernels that choose "
+                        "candidates (top_k) are wrong on vulkan base"));
 }
 
 TEST_F(VulkanSession, PlansMemory) {

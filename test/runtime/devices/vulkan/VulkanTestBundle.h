@@ -170,10 +170,21 @@ inline TestTarget makeVulkanTarget(TestProgram &program, bool extraEntries) {
   return target;
 }
 
-/// For Vulkan alone, or for the CPU too.
-inline TestProgram makeVulkanProgram(bool alsoCpu = false) {
+/// For Vulkan alone, or for the CPU too, then perhaps with candidates.
+inline TestProgram makeVulkanProgram(bool alsoCpu = false,
+                                     bool candidates = false) {
   TestProgram program = makeProgram();
   TestTarget target = makeVulkanTarget(program, !alsoCpu);
+  if (candidates) {
+    addCandidates(program.targets[0], "lap_test_candidates");
+    addCandidates(target, "main");
+    const Bytes module =
+        readFile(std::string(LAPIDARY_TEST_SHADERS) + "/Candidates.spv");
+    Bytes &code = program.segments.back().bytes;
+    for (TestVariant &variant : target.variants)
+      variant.modules.emplace_back(code.size(), module.size());
+    code.insert(code.end(), module.begin(), module.end());
+  }
   if (alsoCpu) {
     program.targets[0].entries.pop_back(); // "tiles"
     program.targets.push_back(std::move(target));
