@@ -18,6 +18,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/DialectConversion.h"
+#include "llvm/ADT/StringSet.h"
 
 #define DEBUG_TYPE "lap-convert-gpu-to-vulkan"
 
@@ -55,6 +56,29 @@ static std::optional<spirv::StorageClass> getStorageClass(Attribute space) {
   default:
     return std::nullopt;
   }
+}
+
+/// Whether nothing but loads comes of a pointer.
+static bool isOnlyRead(Value pointer) {
+  return llvm::all_of(pointer.getUsers(), [](Operation *user) {
+    if (auto chain = dyn_cast<spirv::AccessChainOp>(user))
+      return isOnlyRead(chain);
+    return isa<spirv::LoadOp, spirv::KHRCooperativeMatrixLoadOp>(user);
+  });
+}
+
+/// Tells drivers which buffers a kernel only reads: they may go through other
+/// caches then.
+static void markReadOnly(spirv::ModuleOp module) {
+  llvm::StringSet<> written;
+  module.walk([&](spirv::AddressOfOp address) {
+    if (!isOnlyRead(address))
+      written.insert(address.getVariable());
+  });
+  for (auto variable : module.getOps<spirv::GlobalVariableOp>())
+    if (variable.storageClass() == spirv::StorageClass::StorageBuffer &&
+        !written.contains(variable.getSymName()))
+      variable->setAttr("non_writable", UnitAttr::get(module.getContext()));
 }
 
 /// The numbers at the end of a kernel's arguments become reads of push
@@ -121,9 +145,11 @@ struct ConvertGpuToVulkanPass
          llvm::make_early_inc_range(getOperation().getOps<gpu::GPUModuleOp>()))
       if (failed(convert(module)))
         return signalPassFailure();
-    for (auto module : getOperation().getOps<spirv::ModuleOp>())
+    for (auto module : getOperation().getOps<spirv::ModuleOp>()) {
       if (failed(finish(module)))
         return signalPassFailure();
+      markReadOnly(module);
+    }
   }
 
   LogicalResult convert(gpu::GPUModuleOp module) {

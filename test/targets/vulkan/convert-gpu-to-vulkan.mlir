@@ -2,11 +2,11 @@
 // RUN: lapidary-opt %s --lap-convert-gpu-to-vulkan | FileCheck %s --check-prefix=ALL --implicit-check-not=gpu. --implicit-check-not=memref
 // ALL: spirv.module
 // Buffers are bound in order, the numbers at the end are push constants, and workgroups' memory is a variable. The version is
-// one that Vulkan 1.2 takes, whatever is used.
+// one that Vulkan 1.2 takes, whatever is used. What is only read is marked.
 // CHECK-LABEL: spirv.module @__spv__copy Logical GLSL450 requires #spirv.vce<v1.4, [Shader
 // CHECK-DAG: spirv.GlobalVariable @[[SHARED:.*]] : !spirv.ptr<!spirv.struct<(!spirv.array<128 x i32>)>, Workgroup>
 // CHECK-DAG: spirv.GlobalVariable @[[PUSH:.*]] : !spirv.ptr<!spirv.struct<(!spirv.array<2 x i32, stride=4> [0])>, PushConstant>
-// CHECK-DAG: spirv.GlobalVariable @[[FROM:.*]] bind(0, 0) : !spirv.ptr<!spirv.struct<(!spirv.rtarray<i32, stride=4> [0])>, StorageBuffer>
+// CHECK-DAG: spirv.GlobalVariable @[[FROM:.*]] bind(0, 0) {non_writable} : !spirv.ptr<!spirv.struct<(!spirv.rtarray<i32, stride=4> [0])>, StorageBuffer>
 // CHECK-DAG: spirv.GlobalVariable @[[TO:.*]] bind(0, 1) :
 // CHECK: spirv.func @copy() "None"
 // CHECK: spirv.Load "PushConstant"
