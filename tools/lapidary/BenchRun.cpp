@@ -200,10 +200,17 @@ Status Measurement::runPrefill() {
   return result.session->prefill({prompt, {}});
 }
 
+/// As a greedy answer has it.
 Status Measurement::runDecode(int64_t steps) {
+  Session &session = *result.session;
   for (int64_t step = 0; step < steps; ++step) {
-    LAPIDARY_TRY(result.session->decode(token));
-    token = LAPIDARY_TRY(sampler->sample(result.session->logits()));
+    Work work;
+    work.sequence = &session.sequence();
+    work.tokens = {&token, 1};
+    work.generated = true;
+    work.reach = sampler->reach();
+    LAPIDARY_TRY(session.engine().step({&work, 1}));
+    token = LAPIDARY_TRY(sampler->sample(work.scores(0)));
   }
   return {};
 }
