@@ -23,8 +23,8 @@ KernelInfo cpu::emitTopK(KernelEmitter &e, TopKOp op) {
   memory.tokens = e.getResultBuffer(op.getValueIds()).memref;
   e.loopTiles([&](Value tile) {
     TopKEmitter(e, op).emit(memory, tile,
-                            [&](int64_t count, function_ref<void(Value)> body) {
-                              e.loop(e.index(0), e.index(count), 1, body);
+                            [&](Value count, function_ref<void(Value)> body) {
+                              e.loop(e.index(0), count, 1, body);
                             });
   });
   return {e.getStaticTokens() ? Extent{e.getStaticTokens() * blocks, 0}

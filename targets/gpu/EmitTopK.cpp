@@ -18,7 +18,7 @@ KernelInfo simt::emitTopK(KernelEmitter &e, TopKOp op) {
   memory.values = e.getResultBuffer(op.getValues()).memref;
   memory.tokens = e.getResultBuffer(op.getValueIds()).memref;
   TopKEmitter(e, op).emit(memory, e.getTile(),
-                          [&](int64_t count, function_ref<void(Value)> body) {
+                          [&](Value count, function_ref<void(Value)> body) {
                             e.forThread(count, body);
                             e.barrier();
                           });

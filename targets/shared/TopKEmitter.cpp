@@ -22,9 +22,12 @@ int64_t TopKEmitter::getSorted(TopKOp op) {
 }
 
 int64_t TopKEmitter::getWork(TopKOp op) {
-  int64_t sorted = getSorted(op), rounds = llvm::Log2_64(sorted);
+  const int64_t sorted = getSorted(op),
+                rounds = llvm::Log2_64_Ceil(op.getCount());
+  // Of the runs' merges, then of halves that become half as many each time.
   constexpr int64_t exchangeWork = 8;
-  return sorted / 2 * rounds * (rounds + 1) / 2 * exchangeWork + sorted;
+  return sorted / 2 * exchangeWork * (rounds * (rounds + 1) / 2 + rounds + 2) +
+         sorted;
 }
 
 Value TopKEmitter::word(uint32_t value) {
@@ -63,32 +66,70 @@ Value TopKEmitter::toValue(Value key) {
   return b.select(compare(Predicate::eq, key, word(noKey)), word(0), value);
 }
 
-/// One of a step's pairs: the elements stand `distance` from each other, in
-/// `run` elements that are sorted by the merges up to this one, to the largest
-/// first and to the smallest first in turn.
-void TopKEmitter::exchange(const Memory &memory, Value pair, Value run,
-                           Value distance) {
-  // Both are powers of two.
+int64_t TopKEmitter::getRun() {
+  return static_cast<int64_t>(
+      llvm::PowerOf2Ceil(static_cast<uint64_t>(op.getCount())));
+}
+int64_t TopKEmitter::getRunBits() {
+  return llvm::Log2_64(static_cast<uint64_t>(getRun()));
+}
+
+Value TopKEmitter::isBehind(const Memory &memory, Value first, Value second) {
+  Value key = load(memory.keys, first), otherKey = load(memory.keys, second);
+  Value isLess = compare(Predicate::ult, key, otherKey);
+  Value isEqual = compare(Predicate::eq, key, otherKey);
+  Value isLater = compare(Predicate::ugt, load(memory.places, first),
+                          load(memory.places, second));
+  return arith::OrIOp::create(
+      b, isLess, arith::AndIOp::create(b, isEqual, isLater).getResult());
+}
+
+/// Puts two elements into the order that their run is to have.
+void TopKEmitter::exchange(const Memory &memory, Value first, Value second,
+                           Value isRising) {
+  Value isWrong =
+      compare(Predicate::ne, isBehind(memory, first, second), isRising);
+  b.when(isWrong, [&] {
+    for (Value words : {memory.keys, memory.places}) {
+      Value own = load(words, first), other = load(words, second);
+      store(other, words, first);
+      store(own, words, second);
+    }
+  });
+}
+
+/// One of the pairs of a merge's step: elements that stand `distance` from each
+/// other. Runs of `run` elements are to be sorted to the largest first and to
+/// the smallest first in turn. Of 2^level runs of getRun() elements only the
+/// first is still there.
+void TopKEmitter::mergeRun(const Memory &memory, Value pair, Value run,
+                           Value distance, Value level) {
+  // All are powers of two.
   auto both = [&](Value lhs, Value rhs) -> Value {
     return arith::AndIOp::create(b, lhs, rhs);
   };
   Value low = both(pair, b.add(distance, -1));
-  Value first = b.add(b.mul(b.sub(pair, low), 2), low);
-  Value second = b.add(first, distance);
-  Value keys[] = {load(memory.keys, first), load(memory.keys, second)};
-  Value places[] = {load(memory.places, first), load(memory.places, second)};
-  Value isLess = compare(Predicate::ult, keys[0], keys[1]);
-  Value isEqual = compare(Predicate::eq, keys[0], keys[1]);
-  Value isLater = compare(Predicate::ugt, places[0], places[1]);
-  Value isBehind =
-      arith::OrIOp::create(b, isLess, both(isEqual, isLater)).getResult();
-  Value isRising = compare(Predicate::ne, both(first, run), b.index(0));
-  Value isWrong = compare(Predicate::ne, isBehind, isRising);
-  b.when(isWrong, [&] {
-    store(keys[1], memory.keys, first);
-    store(keys[0], memory.keys, second);
-    store(places[1], memory.places, first);
-    store(places[0], memory.places, second);
+  Value at = b.add(b.mul(b.sub(pair, low), 2), low);
+  Value isRising = compare(Predicate::ne, both(at, run), b.index(0));
+  Value inside = both(at, b.index(getRun() - 1));
+  Value first = b.add(
+      arith::ShLIOp::create(b, b.sub(at, inside), level).getResult(), inside);
+  exchange(memory, first, b.add(first, distance), isRising);
+}
+
+/// Of two neighbouring runs, one to the largest and one to the smallest first,
+/// the better of each two elements at the same place: the best of both runs,
+/// which are as many as a run has.
+void TopKEmitter::keepBetter(const Memory &memory, Value place, Value level) {
+  Value inside = arith::AndIOp::create(b, place, b.index(getRun() - 1));
+  Value before = b.mul(b.sub(place, inside), 2);
+  Value first =
+      b.add(arith::ShLIOp::create(b, before, level).getResult(), inside);
+  Value second = b.add(
+      first, arith::ShLIOp::create(b, b.index(getRun()), level).getResult());
+  b.when(isBehind(memory, first, second), [&] {
+    store(load(memory.keys, second), memory.keys, first);
+    store(load(memory.places, second), memory.places, first);
   });
 }
 
@@ -99,7 +140,7 @@ void TopKEmitter::emit(const Memory &memory, Value tile, ForEach forEach) {
   Value row = b.div(tile, blocks);
   Value begin = b.mul(b.rem(tile, blocks), TopKOp::blockColumns);
   Value rowAt = b.mul(row, width);
-  forEach(sorted, [&](Value i) {
+  forEach(b.index(sorted), [&](Value i) {
     Value column = b.add(begin, i);
     Value isThere = b.lessThan(column, b.index(width));
     Value at = b.add(rowAt, b.min(column, b.index(width - 1)));
@@ -113,19 +154,35 @@ void TopKEmitter::emit(const Memory &memory, Value tile, ForEach forEach) {
           memory.keys, i);
     store(b.select(isThere, token, word(noToken)), memory.places, i);
   });
-  // Of all merges, then of all steps of a merge: to its half, its quarter, ...
-  const int64_t rounds = llvm::Log2_64(static_cast<uint64_t>(sorted));
-  Value one = b.index(1);
-  b.loop(b.index(0), b.index(rounds), 1, [&](Value merge) {
+  // Runs as long as the result are sorted: by all merges, in the steps of a
+  // merge to its half, its quarter, ... Then each two become one.
+  const int64_t rounds = getRunBits(), pairs = sorted / 2;
+  Value zero = b.index(0);
+  b.loop(zero, b.index(rounds), 1, [&](Value merge) {
     Value run = arith::ShLIOp::create(b, b.index(2), merge);
-    b.loop(b.index(0), b.add(merge, 1), 1, [&](Value step) {
-      Value distance = arith::ShLIOp::create(b, one, b.sub(merge, step));
-      forEach(sorted / 2,
-              [&](Value pair) { exchange(memory, pair, run, distance); });
+    b.loop(zero, b.add(merge, 1), 1, [&](Value step) {
+      Value distance = arith::ShLIOp::create(b, b.index(1), b.sub(merge, step));
+      forEach(b.index(pairs),
+              [&](Value pair) { mergeRun(memory, pair, run, distance, zero); });
+    });
+  });
+  auto halve = [&](Value number, Value times) -> Value {
+    return arith::ShRUIOp::create(b, number, times);
+  };
+  const int64_t levels = llvm::Log2_64(static_cast<uint64_t>(sorted)) - rounds;
+  b.loop(zero, b.index(levels), 1, [&](Value level) {
+    forEach(halve(b.index(pairs), level),
+            [&](Value place) { keepBetter(memory, place, level); });
+    Value next = b.add(level, 1), left = halve(b.index(pairs), next);
+    b.loop(zero, b.index(rounds), 1, [&](Value step) {
+      Value distance = halve(b.index(getRun() / 2), step);
+      forEach(left, [&](Value pair) {
+        mergeRun(memory, pair, b.index(getRun()), distance, next);
+      });
     });
   });
   Value outAt = b.mul(tile, count);
-  forEach(count, [&](Value i) {
+  forEach(b.index(count), [&](Value i) {
     Value at = b.add(outAt, i);
     store(toValue(load(memory.keys, i)), memory.values, at);
     store(load(memory.places, i), memory.tokens, at);

@@ -13,7 +13,7 @@ class TopKEmitter {
 public:
   /// Calls the body for each number below the count, in any order and on any
   /// lanes; what it wrote is there afterwards for all of them.
-  using ForEach = function_ref<void(int64_t count, function_ref<void(Value)>)>;
+  using ForEach = function_ref<void(Value count, function_ref<void(Value)>)>;
   /// Memrefs of i32. `keys` and `places` have an element for each of
   /// `getSorted`; `ids` is null where columns are their own tokens.
   struct Memory {
@@ -37,7 +37,17 @@ private:
   Value toValue(Value key);
   Value load(Value memref, Value at);
   void store(Value word, Value memref, Value at);
-  void exchange(const Memory &memory, Value pair, Value run, Value distance);
+  /// Whether the element at `first` belongs behind that at `second`.
+  Value isBehind(const Memory &memory, Value first, Value second);
+  void exchange(const Memory &memory, Value first, Value second,
+                Value isRising);
+  void mergeRun(const Memory &memory, Value pair, Value run, Value distance,
+                Value level);
+  void keepBetter(const Memory &memory, Value place, Value level);
+  /// In the network: elements, those of a run and the power of two that this
+  /// is.
+  int64_t getRun();
+  int64_t getRunBits();
 
   KernelBuilder &b;
   TopKOp op;

@@ -223,11 +223,18 @@ Status Measurement::runPrefill() {
   return result.session->prefill({prompt, {}});
 }
 
+/// As a greedy answer has it.
 Status Measurement::runDecode(int64_t steps, double *seconds) {
+  Session &session = *result.session;
   for (int64_t step = 0; step < steps; ++step) {
     const double start = now();
-    LAPIDARY_TRY(result.session->decode(token));
-    token = LAPIDARY_TRY(sampler->sample(result.session->logits()));
+    Work work;
+    work.sequence = &session.sequence();
+    work.tokens = {&token, 1};
+    work.generated = true;
+    work.reach = sampler->reach();
+    LAPIDARY_TRY(session.engine().step({&work, 1}));
+    token = LAPIDARY_TRY(sampler->sample(work.scores(0)));
     if (!seconds)
       continue;
     *seconds += now() - start;

@@ -298,7 +298,7 @@ lap.kernel @patch_embedding(%x: memref<?x33xf32>, %w: memref<33xbf16>, %b: memre
 // CHECK-SAME: lap.tiles = array<i64: 0, 1>
 // CHECK: scf.for %{{.*}} = %c0 to %c64 step %c1 {
 // CHECK: arith.cmpi sge, %{{.*}}, %c0_i32
-// CHECK: scf.for %{{.*}} = %c0 to %c6 step %c1 {
+// CHECK: scf.for %{{.*}} = %c0 to %c3 step %c1 {
 // CHECK: scf.for %{{.*}} = %c0 to %c32 step %c1 {
 // CHECK: arith.cmpi ult,
 // CHECK: scf.if

@@ -129,7 +129,7 @@ lap.kernel @linear_of_floats(%x: memref<?x48xi32>, %w: memref<3840xi8>, %out: me
   lap.return
 }
 
-// A workgroup sorts a block in shared memory, a key and a token each, and writes the first ones. All invocations take part in
+// A workgroup sorts runs of a block in shared memory, a key and a token each, halves them and writes what is left. All invocations take part in
 // all steps: the loops around the barrier have the same rounds for all.
 // CHECK-LABEL: gpu.func @top_k(
 // CHECK-SAME: %[[X:[^:]*]]: memref<?xi32, #gpu.address_space<global>>, %[[IDS:[^:]*]]: memref<?xi32, #gpu.address_space<global>>, %{{[^:]*}}: i32,
@@ -140,11 +140,18 @@ lap.kernel @linear_of_floats(%x: memref<?x48xi32>, %w: memref<3840xi8>, %out: me
 // CHECK: memref.store %{{.*}}, %[[KEYS]]
 // CHECK: memref.store %{{.*}}, %[[PLACES]]
 // CHECK: gpu.barrier
-// CHECK-NEXT: scf.for %[[MERGE:.*]] = %c0 to %c11 step %c1 {
+// CHECK-NEXT: scf.for %{{.*}} = %c0 to %c3 step %c1 {
 // CHECK: scf.for
 // CHECK: scf.for %{{.*}} = %[[THREAD]] to %c1024 step %c128 {
 // CHECK: arith.cmpi ult,
 // CHECK: scf.if
+// CHECK: gpu.barrier
+// CHECK: scf.for %[[LEVEL:.*]] = %c0 to %c8 step %c1 {
+// CHECK: %[[HALF:.*]] = arith.shrui %c1024, %[[LEVEL]]
+// CHECK: scf.for %{{.*}} = %[[THREAD]] to %[[HALF]] step %c128 {
+// CHECK: arith.cmpi ult,
+// CHECK: gpu.barrier
+// CHECK: scf.for %{{.*}} = %c0 to %c3 step %c1 {
 // CHECK: gpu.barrier
 // CHECK: scf.for %{{.*}} = %[[THREAD]] to %c8 step %c128 {
 lap.kernel @top_k(%x: memref<?x2049xf32>, %values: memref<?x16xf32>, %ids: memref<?x16xi32>) {
