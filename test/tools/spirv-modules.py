@@ -1,4 +1,5 @@
-"""Checks every SPIR-V module of a bundle with spirv-val, as Vulkan 1.2 takes them.
+"""Checks every SPIR-V module of a bundle with spirv-val, as Vulkan 1.2 takes them. Modules that multiply matrices are only
+counted where spirv-val is older than they are (Debian 12's is).
 
     spirv-modules.py SPIRV_VAL BUNDLE
 """
@@ -30,11 +31,15 @@ def module(begin):
     return data[begin:end]
 
 
+unknown = 0
 with tempfile.TemporaryDirectory() as work:
     path = pathlib.Path(work) / "module.spv"
     for begin in begins:
         path.write_bytes(module(begin))
         result = subprocess.run([validator, "--target-env", "vulkan1.2", path], capture_output=True, text=True)
-        if result.returncode != 0:
+        # CooperativeMatrixKHR.
+        if "Invalid capability operand: 6022" in result.stderr:
+            unknown += 1
+        elif result.returncode != 0:
             sys.exit(f"the module at {begin}: {result.stdout}{result.stderr}")
-print(f"{len(begins)} modules are valid")
+print(f"{len(begins) - unknown} modules are valid, {unknown} are unknown to this spirv-val")
