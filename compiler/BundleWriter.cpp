@@ -62,9 +62,14 @@ Status mlir::lap::writeBundle(const std::string &path,
   addSegment(schema::SegmentKind::Tokenizer, inputs.tokenizer);
   if (!inputs.chatTemplate.empty())
     addSegment(schema::SegmentKind::ChatTemplate, inputs.chatTemplate);
-  for (const TargetCode &target : inputs.targets)
+  for (const TargetCode &target : inputs.targets) {
+    if (!target.modules.empty()) {
+      addSegment(schema::SegmentKind::Code, asBytes(target.modules));
+      continue;
+    }
     for (const TargetCode::Variant &variant : target.variants)
       addSegment(schema::SegmentKind::Code, asBytes(variant.bytes));
+  }
 
   std::vector<SelfTestData> tests = draftSelfTests(inputs.selfTest);
   ProgramParts parts = {inputs.program, inputs.config, inputs.targets,

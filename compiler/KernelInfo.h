@@ -38,12 +38,12 @@ struct TargetCode {
     /// Features that must be present: a CPU's by LLVM's names, a GPU's by
     /// Vulkan's.
     std::vector<std::string> features;
-    /// An ELF shared object, or modules.
+    /// An ELF shared object; of a GPU nothing.
     std::string bytes;
     struct Module {
       uint64_t offset = 0, size = 0;
     };
-    /// Of a GPU: where each kernel's module is in the bytes, by symbol.
+    /// Of a GPU: where each kernel's module is in the target's, by symbol.
     llvm::StringMap<Module> modules = {};
   };
   /// "cpu", "vulkan".
@@ -52,8 +52,13 @@ struct TargetCode {
   std::string architecture;
   /// The best first.
   std::vector<Variant> variants;
+  /// Of a GPU: the modules of all variants, which have no bytes of their own.
+  std::string modules;
   /// By symbol.
   llvm::StringMap<KernelInfo> kernels;
+
+  /// How many code segments it takes.
+  size_t countSegments() const { return modules.empty() ? variants.size() : 1; }
 };
 
 } // namespace mlir::lap

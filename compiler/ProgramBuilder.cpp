@@ -318,7 +318,8 @@ LogicalResult ProgramBuilder::addTarget(const TargetCode &code,
     auto variant = std::make_unique<schema::VariantT>();
     variant->name = own.name;
     variant->features = own.features;
-    variant->segment = firstCode + target->variants.size();
+    variant->segment =
+        firstCode + (code.modules.empty() ? target->variants.size() : 0);
     if (!own.modules.empty())
       for (auto kernel : module.getOps<KernelOp>()) {
         auto place = own.modules.lookup(kernel.getName());
@@ -348,7 +349,7 @@ FailureOr<std::vector<uint8_t>> ProgramBuilder::build() {
   for (const TargetCode &code : parts.targets) {
     if (failed(addTarget(code, firstCode)))
       return failure();
-    firstCode += code.variants.size();
+    firstCode += code.countSegments();
   }
   for (const SelfTestData &test : parts.selfTests)
     program.self_tests.push_back(std::make_unique<SelfTestData>(test));

@@ -217,8 +217,18 @@ FailureOr<KernelInfo> LinearEmitter::emit() {
   if (single)
     partial =
         e.makeShared(KernelEmitter::threads * (gated ? 2 : 1), e.getF32Type());
+  else if (usesMatrices())
+    makeMatrixMemory();
   else
     makeBlockMemory();
+  auto emitRows = [&](ArrayRef<Stream> streams, Buffer out, int64_t rows) {
+    if (single)
+      emitSingle(streams, out, rows);
+    else if (depth)
+      emitMatrices(streams, out, rows);
+    else
+      emitBlock(streams, out, rows);
+  };
   // Row tiles of a matrix that a workgroup has.
   int64_t block = single ? 1 : gated ? blockTiles / 2 : blockTiles;
   KernelInfo info;
@@ -235,7 +245,7 @@ FailureOr<KernelInfo> LinearEmitter::emit() {
     }
     Buffer out = e.getResultBuffer(op.getResults()[0]);
     int64_t rows = matrices[0].reader.getLayout().rows;
-    single ? emitSingle(streams, out, rows) : emitBlock(streams, out, rows);
+    emitRows(streams, out, rows);
     info.tiles = {int64_t(llvm::divideCeil(tiles, block)), 0};
   } else {
     int64_t before = 0;
@@ -253,7 +263,7 @@ FailureOr<KernelInfo> LinearEmitter::emit() {
         }
         Buffer out = e.getResultBuffer(op.getResults()[number]);
         int64_t rows = matrix.reader.getLayout().rows;
-        single ? emitSingle(streams, out, rows) : emitBlock(streams, out, rows);
+        emitRows(streams, out, rows);
       };
       if (matrices.size() == 1) {
         emitMatrix();

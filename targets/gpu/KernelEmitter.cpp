@@ -82,6 +82,7 @@ int64_t KernelEmitter::getOperandNumber(Buffer buffer) const {
 Buffer KernelEmitter::makeShared(int64_t words, Type elementType) {
   auto type =
       getWordsType(getContext(), words, mlir::gpu::AddressSpace::Workgroup);
+  sharedWords += words;
   return {function.addWorkgroupAttribution(type, getLoc()), elementType};
 }
 
@@ -228,6 +229,12 @@ std::pair<Value, Value> KernelEmitter::widenHalves(Value word) {
   return {extract(0), extract(1)};
 }
 
+Value KernelEmitter::narrowHalves(Value first, Value second) {
+  Value both = spirv::CompositeConstructOp::create(
+      *this, VectorType::get({2}, getF32Type()), ValueRange{first, second});
+  return spirv::GLPackHalf2x16Op::create(*this, getI32Type(), both);
+}
+
 Value KernelEmitter::narrowHalf(Value value) {
   constexpr uint32_t magnitudeMask = 0x7fffffff, infinity = 0x7c00;
   // The f32 from which on f16 is infinite, the least normal f16, and a number
@@ -265,6 +272,7 @@ Value KernelEmitter::narrowBFloat(Value value) {
 
 Value KernelEmitter::addDot(Value sum, Value weights, Value inputs,
                             bool small) {
+  noteUse(Facts::usesDots);
   if (facts.dotProducts) {
     auto format = spirv::PackedVectorFormatAttr::get(
         getContext(), spirv::PackedVectorFormat::PackedVectorFormat4x8Bit);
@@ -302,7 +310,11 @@ SmallVector<Value> KernelEmitter::forThread(Value count, ValueRange initial,
 void KernelEmitter::barrier() { mlir::gpu::BarrierOp::create(*this); }
 
 Value KernelEmitter::reduce(Value number,
-                            function_ref<Value(Value, Value)> combine) {
+                            mlir::gpu::AllReduceOperation operation,
+                            Combine combine) {
+  noteUse(Facts::usesSubgroups);
+  if (facts.subgroups)
+    return reduceSubgroups(number, operation, combine);
   // Two rounds, which need fewer barriers than a tree: all of the workgroup
   // make sums of some, and each invocation the sum of these.
   constexpr int64_t groups = 16;
@@ -325,11 +337,37 @@ Value KernelEmitter::reduce(Value number,
   return sum(index(threads), 1, groups);
 }
 
+/// One barrier: each subgroup finds its own, and each invocation brings these
+/// together. There may be any number of them.
+Value KernelEmitter::reduceSubgroups(Value value,
+                                     mlir::gpu::AllReduceOperation operation,
+                                     Combine combine) {
+  // Two places in turn: whoever comes to write to one has passed the barrier
+  // of the other, which comes after all reads of what is overwritten.
+  if (!partial.memref)
+    partial = makeShared(2 * threads, getF32Type());
+  int64_t place = (reductions++ % 2) * threads;
+  Value own = mlir::gpu::SubgroupReduceOp::create(*this, value, operation,
+                                                  /*uniform=*/false);
+  Value number = mlir::gpu::SubgroupIdOp::create(*this, IntegerAttr());
+  Value lane = mlir::gpu::LaneIdOp::create(*this, IntegerAttr());
+  when(equal(lane, index(0)), [&] { store(own, partial, add(number, place)); });
+  barrier();
+  Value count = mlir::gpu::NumSubgroupsOp::create(*this, IntegerAttr());
+  Value first = load(partial, index(place));
+  return loop(index(1), count, 1, first,
+              [&](Value i, ValueRange carried) -> SmallVector<Value> {
+                return {combine(carried[0], load(partial, add(i, place)))};
+              })[0];
+}
+
 Value KernelEmitter::sumAll(Value number) {
-  return reduce(number, [&](Value lhs, Value rhs) { return addF(lhs, rhs); });
+  return reduce(number, mlir::gpu::AllReduceOperation::ADD,
+                [&](Value lhs, Value rhs) { return addF(lhs, rhs); });
 }
 Value KernelEmitter::maxAll(Value number) {
-  return reduce(number, [&](Value lhs, Value rhs) { return maxF(lhs, rhs); });
+  return reduce(number, mlir::gpu::AllReduceOperation::MAXNUMF,
+                [&](Value lhs, Value rhs) { return maxF(lhs, rhs); });
 }
 
 Value KernelEmitter::inverseRms(Buffer buffer, Value at, int64_t width,

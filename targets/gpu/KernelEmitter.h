@@ -22,6 +22,17 @@ struct Facts {
   StringRef name;
   /// SPIR-V's packed integer dot products.
   bool dotProducts = false;
+  /// Sums and maxima over a subgroup, whatever its size is.
+  bool subgroups = false;
+  /// Rows, columns and depth of matrices of f16 that a subgroup multiplies with
+  /// sums in f32; 0: none.
+  int64_t matrix = 0;
+
+  /// What a kernel may depend on.
+  static constexpr StringLiteral usesDots = "dot", usesSubgroups = "subgroup",
+                                 usesMatrices = "matrix";
+  /// Whether a kernel that depends on these is the same for both.
+  bool agrees(const Facts &other, ArrayRef<std::string> uses) const;
 };
 /// All kinds, the best first.
 ArrayRef<Facts> getFacts();
@@ -46,12 +57,16 @@ public:
   KernelEmitter(KernelOp kernel, ModuleOp target, const Facts &facts);
 
   const Facts &getFacts() const { return facts; }
+  /// Which facts made a difference to what was written.
+  ArrayRef<StringRef> getUses() const { return uses.getArrayRef(); }
+  void noteUse(StringRef fact) { uses.insert(fact); }
   gpu::GPUFuncOp getFunction() const { return function; }
   /// Operands of a dispatch (a cache is two), and which one a buffer is.
   int64_t getOperandCount();
   int64_t getOperandNumber(Buffer buffer) const;
   /// Memory of the workgroup: f32 or i32.
   Buffer makeShared(int64_t words, Type elementType);
+  int64_t getSharedWords() const { return sharedWords; }
 
   /// The tile that this workgroup computes (index).
   Value getTile() const { return tile; }
@@ -114,6 +129,9 @@ public:
   /// The f32 of the two f16 in a word, the low bits first. Devices may take
   /// what is less than the least normal f16 for 0.
   std::pair<Value, Value> widenHalves(Value word);
+  /// Two numbers as f16, the first in the low bits; which of the two nearest is
+  /// the device's choice.
+  Value narrowHalves(Value first, Value second);
   /// The nearest f16, ties to even, in the low bits.
   Value narrowHalf(Value number);
   /// The nearest bf16, ties to even, in the low bits.
@@ -129,7 +147,8 @@ public:
 
   /// All of the workgroup wait for each other and see its shared memory.
   void barrier();
-  /// Over the workgroup, for each invocation. All of it must come here.
+  /// Over the workgroup, for each invocation. All of it must come here, and
+  /// once: not in a loop.
   Value sumAll(Value number);
   Value maxAll(Value number);
   /// 1 / sqrt(sum(x^2) / width + eps) of the row at `at`.
@@ -142,13 +161,19 @@ public:
   void finish();
 
 private:
-  Value reduce(Value number, function_ref<Value(Value, Value)> combine);
+  using Combine = function_ref<Value(Value, Value)>;
+  Value reduce(Value number, mlir::gpu::AllReduceOperation operation,
+               Combine combine);
+  Value reduceSubgroups(Value number, mlir::gpu::AllReduceOperation operation,
+                        Combine combine);
 
   const Facts &facts;
+  llvm::SmallSetVector<StringRef, 3> uses;
   gpu::GPUFuncOp function;
   Value tile, thread, tokens, past, chunk, firstToken, windowBegin, windowEnd;
-  /// Of reductions.
+  /// Of reductions, and how many there were.
   Buffer partial;
+  int64_t reductions = 0, sharedWords = 0;
 };
 
 /// Emits the body of the kernel for its op; says how it is to be called.

@@ -5,7 +5,8 @@
 // columns, which are added up at the end. For any number of tokens it is 8 row
 // tiles times 32 tokens: the weights of some columns are decoded into the
 // workgroup's memory once for all of the tokens, and each invocation sums 8
-// rows times 4 tokens.
+// rows times 4 tokens. Where a device multiplies matrices, LinearMatrices.cpp
+// does that part.
 //
 // What is read of the input is as on all targets (dialects/lap/LinearForm.h):
 // with 8-bit activations, schemes that are affine in their code are multiplied
@@ -72,6 +73,26 @@ private:
   SmallVector<Value> addFloats(ArrayRef<Stream> streams, Value firstToken);
   Value getTokenRow(Value token);
 
+  // Many tokens, with matrices.
+  bool usesMatrices();
+  /// Or values; codes times scales are the same.
+  bool readsCodes() const {
+    return layout && layout->codesAt != PackedInputLayout::none;
+  }
+  /// Tokens of a workgroup: a multiple of `blockTokens`.
+  int64_t getMatrixTokens() const { return 4 * e.getFacts().matrix; }
+  int64_t countMatrixWords(int64_t depth) const;
+  void makeMatrixMemory();
+  void emitMatrices(ArrayRef<Stream> streams, Buffer out, int64_t rows);
+  void findFactors(Value firstToken);
+  void loadMatrixWeights(ArrayRef<Stream> streams, Value first, Value round,
+                         Value subgroups);
+  void loadMatrixInputs(Value first, Value firstToken);
+  SmallVector<Value> multiply(Value strip, ValueRange sums);
+  void storeMatrices(ArrayRef<Stream> streams, Value strip, Value round,
+                     Value subgroups, ValueRange sums, Value firstToken,
+                     Buffer out, int64_t rows);
+
   KernelEmitter &e;
   FusedLinearOp op;
   int64_t columns;
@@ -84,6 +105,12 @@ private:
   /// The workgroup's memory: partial sums; or weights, slopes, offsets, inputs,
   /// scales and sums of inputs.
   Buffer partial, weights, slopes, offsets, inputs, scales, sums, codeSums;
+  /// With matrices: weights, then inputs, then what f16 leaves of inputs, as
+  /// halves; later sums. And by token what inputs and sums are multiplied with.
+  Buffer halves, factors, unscales;
+  /// Columns at a time, words between the rows of them, and where inputs are.
+  int64_t depth = 0, depthStride = 0, inputsAt = 0;
+  bool splitsInputs = false;
 };
 
 } // namespace mlir::lap::simt

@@ -121,6 +121,8 @@ struct LowerKernelsToGpuPass
       function->setAttr(name, emitter.getDenseI64ArrayAttr(
                                   {extent.constant, extent.perToken}));
     };
+    if (!emitter.getUses().empty())
+      function->setAttr("lap.uses", emitter.getStrArrayAttr(emitter.getUses()));
     set("lap.tiles", info->tiles);
     set("lap.tile_work", info->tileWork);
     if (info->tokenTile)

@@ -12,7 +12,8 @@ def LowerKernelsToGpuPass : Pass<"lap-lower-kernels-to-gpu", "::mlir::ModuleOp">
     the operands, and four i32 (table Kernel of runtime/schema/bundle.fbs says
     what they are). Attributes say how to dispatch it: `lap.tiles` and
     `lap.tile_work` are each constant + per token; `lap.token_tile`,
-    `lap.window_bytes` and `lap.windows_repeat` are the schema's.
+    `lap.window_bytes` and `lap.windows_repeat` are the schema's. `lap.uses` lists
+    which facts of the variant the kernel depends on: "dot", "subgroup", "matrix".
 
     Before: kernels hold one kernel level op between memrefs.
     After: no op of the dialect is left in a kernel.

@@ -44,24 +44,35 @@ llvm::StringMap<KernelInfo> vulkan::getKernelInfo(ModuleOp kernels) {
   return infos;
 }
 
-bool vulkan::needsVariant(ModuleOp kernels, const simt::Facts &facts) {
-  if (!facts.dotProducts)
-    return true;
-  return kernels
-      .walk([&](FusedLinearOp op) {
-        PackedAttr packing = op.getPacking();
-        return packing && packing.getCodes() ? WalkResult::interrupt()
-                                             : WalkResult::advance();
-      })
-      .wasInterrupted();
+llvm::StringMap<SmallVector<std::string>>
+vulkan::getKernelUses(ModuleOp kernels) {
+  llvm::StringMap<SmallVector<std::string>> uses;
+  kernels.walk([&](gpu::GPUFuncOp function) {
+    auto &own = uses[function.getName()];
+    if (auto names = function->getAttrOfType<ArrayAttr>("lap.uses"))
+      for (auto name : names.getAsValueRange<StringAttr>())
+        own.push_back(name.str());
+  });
+  return uses;
 }
 
-FailureOr<TargetCode::Variant> vulkan::serialize(ModuleOp kernels,
-                                                 const simt::Facts &facts) {
-  TargetCode::Variant variant;
-  variant.name = facts.name.str();
+SmallVector<std::string> vulkan::getFeatures(const simt::Facts &facts) {
+  SmallVector<std::string> features;
   if (facts.dotProducts)
-    variant.features.push_back("shaderIntegerDotProduct");
+    features.push_back("shaderIntegerDotProduct");
+  if (facts.subgroups)
+    features.push_back("subgroupArithmetic");
+  if (facts.matrix) {
+    std::string size = std::to_string(facts.matrix);
+    features.append({"shaderFloat16", "vulkanMemoryModel",
+                     "cooperativeMatrix" + size + "x" + size + "x" + size});
+  }
+  return features;
+}
+
+LogicalResult
+vulkan::serialize(ModuleOp kernels, std::string &bytes,
+                  llvm::StringMap<TargetCode::Variant::Module> &modules) {
   for (auto module : kernels.getOps<spirv::ModuleOp>()) {
     SmallVector<uint32_t, 0> words;
     spirv::SerializationOptions options;
@@ -71,11 +82,10 @@ FailureOr<TargetCode::Variant> vulkan::serialize(ModuleOp kernels,
     auto entries = module.getOps<spirv::EntryPointOp>();
     if (!llvm::hasSingleElement(entries))
       return module.emitError("expected one entry point");
-    auto &place = variant.modules[(*entries.begin()).getFn()];
-    place.offset = variant.bytes.size();
+    auto &place = modules[(*entries.begin()).getFn()];
+    place.offset = bytes.size();
     place.size = words.size() * sizeof(uint32_t);
-    variant.bytes.append(reinterpret_cast<const char *>(words.data()),
-                         place.size);
+    bytes.append(reinterpret_cast<const char *>(words.data()), place.size);
   }
-  return variant;
+  return success();
 }

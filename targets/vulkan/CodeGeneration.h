@@ -17,12 +17,15 @@ void buildSpirvPipeline(OpPassManager &passes);
 /// How each kernel of a module that `buildGpuPipeline` has seen is dispatched.
 llvm::StringMap<KernelInfo> getKernelInfo(ModuleOp kernels);
 
-/// Whether kernels have a use for the variant.
-bool needsVariant(ModuleOp kernels, const simt::Facts &facts);
+/// Of each kernel of such a module, the facts that it depends on (see Facts).
+llvm::StringMap<SmallVector<std::string>> getKernelUses(ModuleOp kernels);
 
-/// The variant with the SPIR-V of each kernel of a module that
-/// `buildSpirvPipeline` has seen.
-FailureOr<TargetCode::Variant> serialize(ModuleOp kernels,
-                                         const simt::Facts &facts);
+/// What the runtime looks for before it takes the variant.
+SmallVector<std::string> getFeatures(const simt::Facts &facts);
+
+/// Appends the SPIR-V of each kernel of a module that `buildSpirvPipeline` has
+/// seen to `bytes`, and says in `modules` where it is.
+LogicalResult serialize(ModuleOp kernels, std::string &bytes,
+                        llvm::StringMap<TargetCode::Variant::Module> &modules);
 
 } // namespace mlir::lap::vulkan

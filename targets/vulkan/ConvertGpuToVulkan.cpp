@@ -19,6 +19,7 @@
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 #define DEBUG_TYPE "lap-convert-gpu-to-vulkan"
 
@@ -34,9 +35,13 @@ static spirv::TargetEnvAttr getEnvironment(MLIRContext *context) {
   auto triple = spirv::VerCapExtAttr::get(
       spirv::Version::V_1_6,
       {spirv::Capability::Shader, spirv::Capability::DotProduct,
-       spirv::Capability::DotProductInput4x8BitPacked},
+       spirv::Capability::DotProductInput4x8BitPacked,
+       spirv::Capability::GroupNonUniform,
+       spirv::Capability::GroupNonUniformArithmetic, spirv::Capability::Float16,
+       spirv::Capability::CooperativeMatrixKHR},
       {spirv::Extension::SPV_KHR_storage_buffer_storage_class,
-       spirv::Extension::SPV_KHR_integer_dot_product},
+       spirv::Extension::SPV_KHR_integer_dot_product,
+       spirv::Extension::SPV_KHR_cooperative_matrix},
       context);
   return spirv::TargetEnvAttr::get(
       triple, spirv::getDefaultResourceLimits(context),
@@ -136,6 +141,32 @@ static void defineLoopResults(gpu::GPUModuleOp module) {
   });
 }
 
+/// Matrices demand Vulkan's memory model, in which what invocations tell each
+/// other is marked as such, and made available and visible where they wait.
+static void useVulkanMemoryModel(spirv::ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  auto shared = spirv::MemoryAccessAttr::get(
+      context, spirv::MemoryAccess::NonPrivatePointer);
+  module.walk([&](Operation *op) {
+    TypeSwitch<Operation *>(op)
+        .Case<spirv::LoadOp, spirv::StoreOp>([&](auto access) {
+          // Buffers are written for other dispatches alone.
+          if (cast<spirv::PointerType>(access.getPtr().getType())
+                  .getStorageClass() == spirv::StorageClass::Workgroup)
+            access.setMemoryAccessAttr(shared);
+        })
+        .Case<spirv::KHRCooperativeMatrixLoadOp,
+              spirv::KHRCooperativeMatrixStoreOp>(
+            [&](auto access) { access.setMemoryOperandAttr(shared); })
+        .Case([&](spirv::ControlBarrierOp barrier) {
+          barrier.setMemorySemantics(barrier.getMemorySemantics() |
+                                     spirv::MemorySemantics::MakeAvailable |
+                                     spirv::MemorySemantics::MakeVisible);
+        });
+  });
+  module.setMemoryModel(spirv::MemoryModel::Vulkan);
+}
+
 namespace {
 
 struct ConvertGpuToVulkanPass
@@ -174,11 +205,13 @@ struct ConvertGpuToVulkanPass
 
     SPIRVConversionOptions options;
     SPIRVTypeConverter types(environment, options);
+    populateMMAToSPIRVCoopMatrixTypeConversion(types);
     std::unique_ptr<ConversionTarget> target =
         SPIRVConversionTarget::get(environment);
     RewritePatternSet patterns(context);
     ScfToSPIRVContext loops;
     populateGPUToSPIRVPatterns(types, patterns);
+    populateGpuWMMAToSPIRVCoopMatrixKHRConversionPatterns(types, patterns);
     arith::populateArithToSPIRVPatterns(types, patterns);
     populateMathToSPIRVPatterns(types, patterns);
     populateMemRefToSPIRVPatterns(types, patterns);
@@ -196,17 +229,42 @@ struct ConvertGpuToVulkanPass
     passes.addPass(spirv::createSPIRVUpdateVCEPass());
     if (failed(runPipeline(passes, module)))
       return failure();
+    // Bits of a word are set in any order; MLIR's order would be of no memory
+    // at all, which validators refuse.
+    module.walk([](Operation *op) {
+      TypeSwitch<Operation *>(op).Case<spirv::AtomicAndOp, spirv::AtomicOrOp>(
+          [](auto atomic) {
+            atomic.setSemantics(spirv::MemorySemantics::None);
+          });
+    });
     // The interface of an entry point lists its buffers only from 1.4 on. What
     // MLIR knows of 1.6 alone is an extension before that.
     auto needed = *module.getVceTriple();
     SmallVector<spirv::Extension> extensions(needed.getExtensions());
     constexpr auto dots = spirv::Extension::SPV_KHR_integer_dot_product;
-    if (needed.getVersion() > spirv::Version::V_1_5 &&
-        !llvm::is_contained(extensions, dots))
+    bool hasDots = llvm::is_contained(needed.getCapabilities(),
+                                      spirv::Capability::DotProduct);
+    if (hasDots && !llvm::is_contained(extensions, dots))
       extensions.push_back(dots);
+    auto capabilities = llvm::to_vector(needed.getCapabilities());
+    // MLIR does not look at variables for what they need.
+    constexpr auto subgroups = spirv::Capability::GroupNonUniform;
+    auto isOfSubgroup = [](spirv::GlobalVariableOp variable) {
+      std::optional<StringRef> builtIn = variable.getBuiltIn();
+      return builtIn &&
+             (*builtIn == "NumSubgroups" || builtIn->starts_with("Subgroup"));
+    };
+    if (llvm::any_of(module.getOps<spirv::GlobalVariableOp>(), isOfSubgroup) &&
+        !llvm::is_contained(capabilities, subgroups))
+      capabilities.push_back(subgroups);
+    if (llvm::is_contained(capabilities,
+                           spirv::Capability::CooperativeMatrixKHR)) {
+      useVulkanMemoryModel(module);
+      capabilities.push_back(spirv::Capability::VulkanMemoryModel);
+      extensions.push_back(spirv::Extension::SPV_KHR_vulkan_memory_model);
+    }
     module.setVceTripleAttr(spirv::VerCapExtAttr::get(
-        spirv::Version::V_1_4, llvm::to_vector(needed.getCapabilities()),
-        extensions, &getContext()));
+        spirv::Version::V_1_4, capabilities, extensions, &getContext()));
     return success();
   }
 };

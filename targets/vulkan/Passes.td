@@ -10,7 +10,7 @@ def ConvertGpuToVulkanPass : Pass<"lap-convert-gpu-to-vulkan", "::mlir::ModuleOp
     Every `gpu.module` becomes a `spirv.module` of version 1.4, which Vulkan 1.2
     takes. The kernel's buffers are storage buffers of descriptor set 0, in
     order; its numbers, which come last, are push constants; memory of the
-    workgroup are variables.
+    workgroup are variables. Modules with matrices are in Vulkan's memory model.
 
     Before: `lap-lower-kernels-to-gpu` is done.
     After: only the SPIR-V dialect is left in the modules.

@@ -1,5 +1,6 @@
 """Checks every SPIR-V module of a bundle with spirv-val, as Vulkan 1.2 takes them, and that none needs more than the poorest
-devices have: 16 KiB of shared memory, workgroups of 128 invocations.
+devices have: 16 KiB of shared memory, workgroups of 128 invocations. Modules that multiply matrices are only counted where
+spirv-val is older than they are (Debian 12's is).
 
     spirv-modules.py SPIRV_VAL BUNDLE
 """
@@ -62,14 +63,17 @@ def demands(code):
     return shared, invocations
 
 
-most = 0
+most = unknown = 0
 with tempfile.TemporaryDirectory() as work:
     path = pathlib.Path(work) / "module.spv"
     for begin in begins:
         code = module(begin)
         path.write_bytes(code)
         result = subprocess.run([validator, "--target-env", "vulkan1.2", path], capture_output=True, text=True)
-        if result.returncode != 0:
+        # CooperativeMatrixKHR.
+        if "Invalid capability operand: 6022" in result.stderr:
+            unknown += 1
+        elif result.returncode != 0:
             sys.exit(f"the module at {begin}: {result.stdout}{result.stderr}")
         shared, invocations = demands(code)
         most = max(most, shared)
@@ -77,4 +81,4 @@ with tempfile.TemporaryDirectory() as work:
             sys.exit(f"the module at {begin} takes {shared} bytes of shared memory and {invocations} invocations")
 if most == 0:
     sys.exit("no module shares memory: none was understood")
-print(f"{len(begins)} modules are valid")
+print(f"{len(begins) - unknown} modules are valid, {unknown} are unknown to this spirv-val")

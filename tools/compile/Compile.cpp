@@ -190,32 +190,62 @@ LogicalResult Compiler::emitCode() {
   return print([&](llvm::raw_ostream &out) { out << *assembly; });
 }
 
-/// A module a kernel, for each variant.
+/// A module a kernel. What a kernel does not depend on makes no other module,
+/// and a variant that is all of the next one's modules is left out.
 LogicalResult Compiler::generateVulkan() {
   report("compiling kernels for Vulkan", 0);
   TargetCode &code = targets.emplace_back();
   code.device = "vulkan";
   code.architecture = "spirv";
-  for (const simt::Facts *facts :
-       chooseGpuVariants(options.variant, *model.module)) {
+  struct Made {
+    const simt::Facts *facts;
+    SmallVector<std::string> uses;
+    TargetCode::Variant::Module module;
+  };
+  llvm::StringMap<SmallVector<Made>> made;
+  for (const simt::Facts *facts : chooseGpuVariants(options.variant)) {
+    TargetCode::Variant &variant = code.variants.emplace_back();
+    variant.name = facts->name.str();
+    llvm::append_range(variant.features, vulkan::getFeatures(*facts));
     OwningOpRef<ModuleOp> kernels = cpu::extractKernels(*model.module);
+    for (auto kernel :
+         llvm::make_early_inc_range(kernels->getOps<KernelOp>())) {
+      auto &before = made[kernel.getName()];
+      const Made *same = llvm::find_if(before, [&](const Made &own) {
+        return facts->agrees(*own.facts, own.uses);
+      });
+      if (same == before.end())
+        continue;
+      variant.modules[kernel.getName()] = same->module;
+      kernel.erase();
+    }
     if (failed(runPasses(*kernels, [&](OpPassManager &passes) {
           vulkan::buildGpuPipeline(passes, *facts);
         })))
       return failure();
     // All variants are dispatched alike.
-    code.kernels = vulkan::getKernelInfo(*kernels);
-    if (failed(runPasses(*kernels, vulkan::buildSpirvPipeline)))
+    for (const auto &info : vulkan::getKernelInfo(*kernels))
+      code.kernels[info.getKey()] = info.second;
+    auto uses = vulkan::getKernelUses(*kernels);
+    if (failed(runPasses(*kernels, vulkan::buildSpirvPipeline)) ||
+        failed(vulkan::serialize(*kernels, code.modules, variant.modules)))
       return failure();
-    auto variant = vulkan::serialize(*kernels, *facts);
-    if (failed(variant))
-      return failure();
-    code.variants.push_back(std::move(*variant));
+    for (const auto &own : uses)
+      made[own.getKey()].push_back(
+          {facts, own.second, variant.modules.lookup(own.getKey())});
   }
-  if (code.variants.empty())
-    return error() << "--variant " << options.variant
-                   << " leaves no code for vulkan: the kernels have no use for "
-                      "it";
+  auto isNext = [&](const TargetCode::Variant &variant) {
+    const TargetCode::Variant &next = *(&variant + 1);
+    return llvm::all_of(variant.modules, [&](const auto &module) {
+      return next.modules.lookup(module.getKey()).offset ==
+             module.second.offset;
+    });
+  };
+  for (size_t i = 0; i + 1 < code.variants.size();)
+    if (isNext(code.variants[i]))
+      code.variants.erase(code.variants.begin() + ptrdiff_t(i));
+    else
+      ++i;
   return success();
 }
 

@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
       "native, the best that this machine has (default: all of the target's: " +
       variants +
       "); with --emit, one name: whose code is shown (default: avx512, or "
-      "dotprod, or dot)";
+      "dotprod, or matrix16)";
   cl::opt<std::string> variant("variant", cl::value_desc("NAME,..."),
                                cl::cat(category), cl::desc(variantHelp));
   registerAsmPrinterCLOptions();

@@ -1,6 +1,5 @@
 // What `--target` and `--variant` name (see the header).
 #include "tools/compile/TargetList.h"
-#include "targets/vulkan/CodeGeneration.h"
 
 using namespace mlir;
 using namespace mlir::lap;
@@ -51,15 +50,13 @@ std::string mlir::lap::listVariants() {
   return list;
 }
 
-SmallVector<const simt::Facts *>
-mlir::lap::chooseGpuVariants(StringRef names, ModuleOp kernels) {
+SmallVector<const simt::Facts *> mlir::lap::chooseGpuVariants(StringRef names) {
   SmallVector<StringRef> list = split(names);
   bool named = llvm::any_of(
       list, [](StringRef name) { return simt::findFacts(name) != nullptr; });
   SmallVector<const simt::Facts *> chosen;
   for (const simt::Facts &facts : simt::getFacts())
-    if (vulkan::needsVariant(kernels, facts) &&
-        (!named || llvm::is_contained(list, facts.name)))
+    if (!named || llvm::is_contained(list, facts.name))
       chosen.push_back(&facts);
   return chosen;
 }

@@ -27,9 +27,8 @@ StringRef findUnknownVariant(StringRef names, const TargetList &targets);
 /// All variants' names, for messages and usage.
 std::string listVariants();
 
-/// The variants that a bundle gets for GPUs, the best first: those that are
-/// named, or all that its kernels need where none of them is.
-SmallVector<const simt::Facts *> chooseGpuVariants(StringRef names,
-                                                   ModuleOp kernels);
+/// The variants that a bundle may get for GPUs, the best first: those that are
+/// named, or all where none of them is.
+SmallVector<const simt::Facts *> chooseGpuVariants(StringRef names);
 
 } // namespace mlir::lap

@@ -64,7 +64,13 @@ TargetSummary summarizeTarget(const schema::Program &program,
   for (const auto *variant : *target.variants()) {
     VariantSummary line;
     line.name = variant->name()->str();
+    // Variants of a GPU share a segment, and modules in it.
     line.codeBytes = program.segments()->Get(variant->segment())->size();
+    if (variant->modules()) {
+      line.codeBytes = 0;
+      for (const schema::Module *module : *variant->modules())
+        line.codeBytes += module->size();
+    }
     line.runsHere = gpu || (summary.device == "cpu" &&
                             summary.architecture == cpu.architecture);
     for (const auto *feature : *variant->features()) {

@@ -125,6 +125,16 @@ Status VulkanContext::createDevice(std::span<const std::string> features) {
     if (machine.version < VK_API_VERSION_1_3)
       extensions.push_back(VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
   }
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {};
+  matrix.sType = cooperativeMatrixFeaturesType;
+  matrix.cooperativeMatrix = VK_TRUE;
+  if (std::ranges::any_of(features, [](const std::string &feature) {
+        return feature.starts_with("cooperativeMatrix");
+      })) {
+    matrix.pNext = core12.pNext;
+    core12.pNext = &matrix;
+    extensions.push_back(cooperativeMatrixExtension);
+  }
   if (machine.hasPortability)
     extensions.push_back("VK_KHR_portability_subset");
   VkPhysicalDeviceFeatures2 all = {};

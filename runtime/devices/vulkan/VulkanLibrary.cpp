@@ -115,6 +115,10 @@ Result<std::shared_ptr<VulkanInstance>> VulkanInstance::create() {
     return unsupported("libvulkan.so.1 lacks vk" #name);
   LAPIDARY_VULKAN_INSTANCE_FUNCTIONS(X)
 #undef X
+  instance->matrices =
+      reinterpret_cast<PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR>(
+          get(instance->handle,
+              "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
   if (validating)
     LAPIDARY_TRY(instance->createMessenger(get));
   return instance;

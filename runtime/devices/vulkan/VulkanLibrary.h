@@ -5,6 +5,7 @@
 #pragma once
 
 #include "runtime/core/Status.h"
+#include "runtime/devices/vulkan/CooperativeMatrix.h"
 
 #define VK_NO_PROTOTYPES
 #include <vulkan/vulkan.h>
@@ -105,7 +106,9 @@ struct VulkanPhysicalDevice {
   VkPhysicalDeviceMemoryProperties memory = {};
   /// Bytes of each heap that this process may take now.
   uint64_t budget[VK_MAX_MEMORY_HEAPS] = {};
-  /// Vulkan's names of the features that variants may ask for, sorted.
+  /// Vulkan's names of the features that variants may ask for, and ours of what
+  /// are properties there ("subgroupArithmetic", "cooperativeMatrix8x8x8": of
+  /// f16 with sums in f32), sorted.
   std::vector<std::string> features;
   /// The queue family that runs everything; none: UINT32_MAX.
   uint32_t family = UINT32_MAX;
@@ -149,6 +152,8 @@ public:
   bool validates() const { return messenger != VK_NULL_HANDLE; }
 
   VulkanInstanceFunctions functions;
+  /// Null where neither loader nor driver has it.
+  PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR matrices = nullptr;
   VkInstance handle = VK_NULL_HANDLE;
 
 private:

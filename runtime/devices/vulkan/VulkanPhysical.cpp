@@ -35,8 +35,30 @@ std::string printable(const char *text, size_t most) {
   return clean;
 }
 
-void readFeatures(const VulkanInstance &instance,
+/// Sizes of matrices that subgroups multiply, as features' names.
+void readMatrices(const VulkanInstance &instance,
                   VulkanPhysicalDevice &device) {
+  uint32_t count = 0;
+  if (!instance.matrices ||
+      instance.matrices(device.handle, &count, nullptr) != VK_SUCCESS)
+    return;
+  VkCooperativeMatrixPropertiesKHR none = {};
+  none.sType = cooperativeMatrixPropertiesType;
+  std::vector<VkCooperativeMatrixPropertiesKHR> all(count, none);
+  if (count == 0 ||
+      instance.matrices(device.handle, &count, all.data()) < VK_SUCCESS)
+    return;
+  for (const VkCooperativeMatrixPropertiesKHR &matrix : all) {
+    std::string name = concat("cooperativeMatrix", matrix.MSize, "x",
+                              matrix.NSize, "x", matrix.KSize);
+    if (multipliesHalves(matrix) &&
+        std::ranges::find(device.features, name) == device.features.end())
+      device.features.push_back(std::move(name));
+  }
+}
+
+void readFeatures(const VulkanInstance &instance, VulkanPhysicalDevice &device,
+                  bool hasMatrixExtension) {
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot = {};
   dot.sType =
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES;
@@ -47,6 +69,12 @@ void readFeatures(const VulkanInstance &instance,
   core11.pNext = &core12;
   if (device.version >= VK_API_VERSION_1_3 || device.hasDotProductExtension)
     core12.pNext = &dot;
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {};
+  matrix.sType = cooperativeMatrixFeaturesType;
+  if (hasMatrixExtension) {
+    matrix.pNext = core12.pNext;
+    core12.pNext = &matrix;
+  }
   VkPhysicalDeviceFeatures2 all = {};
   all.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
   all.pNext = &core11;
@@ -64,6 +92,8 @@ void readFeatures(const VulkanInstance &instance,
   for (const auto &[name, present] : known)
     if (present)
       device.features.emplace_back(name);
+  if (matrix.cooperativeMatrix)
+    readMatrices(instance, device);
   std::ranges::sort(device.features);
 }
 
@@ -148,7 +178,12 @@ VulkanPhysicalDevice describeDevice(const VulkanInstance &instance,
   device.hasDotProductExtension = hasExtension(
       extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME);
   device.hasPortability = hasExtension(extensions, "VK_KHR_portability_subset");
-  readFeatures(instance, device);
+  if ((core11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) != 0 &&
+      (core11.subgroupSupportedOperations &
+       VK_SUBGROUP_FEATURE_ARITHMETIC_BIT) != 0)
+    device.features.emplace_back("subgroupArithmetic");
+  readFeatures(instance, device,
+               hasExtension(extensions, cooperativeMatrixExtension));
   readMemory(instance, device,
              hasExtension(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME));
   readQueues(instance, device);

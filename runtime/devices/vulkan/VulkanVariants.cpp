@@ -22,6 +22,16 @@ std::string missingFeatures(const schema::Variant &variant,
   return missing;
 }
 
+/// A processor that plays a device has no matrix unit: lavapipe's matrices are
+/// about three times as slow as its dot products.
+bool isWorthwhile(const schema::Variant &variant,
+                  const VulkanPhysicalDevice &device) {
+  return device.type != VK_PHYSICAL_DEVICE_TYPE_CPU ||
+         std::ranges::none_of(*variant.features(), [](const auto *feature) {
+           return feature->string_view().starts_with("cooperativeMatrix");
+         });
+}
+
 } // namespace
 
 Result<const schema::Variant *>
@@ -37,7 +47,7 @@ selectVulkanVariant(const schema::Target &target,
                    missing.empty() ? "" : " (it lacks " + missing + ")");
     if (isForced && variant->name()->string_view() != forced)
       continue;
-    if (missing.empty())
+    if (missing.empty() && (isForced || isWorthwhile(*variant, device)))
       return variant;
     if (isForced)
       return unsupported(concat("LAPIDARY_VULKAN asks for variant \"", forced,

@@ -16,8 +16,8 @@ Result<VulkanIdentity> identifyVulkan(const Bundle &bundle,
                                       const schema::Target &target,
                                       const std::string &name);
 
-/// The first variant whose features `device` has, or the one that
-/// LAPIDARY_VULKAN names.
+/// The first variant whose features `device` has, but for matrices on a
+/// processor, or the one that LAPIDARY_VULKAN names.
 Result<const schema::Variant *>
 selectVulkanVariant(const schema::Target &target,
                     const VulkanPhysicalDevice &device,

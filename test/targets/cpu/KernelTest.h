@@ -35,17 +35,36 @@ protected:
   }
 };
 
-/// Cases in variants, of which some differ from the others only in products of
-/// integers, or of pairs of bf16. Emulation takes its time: of many cases, each
-/// emulated variant has some, others than the next one.
-inline auto allVariants(int cases, bool integers = false, bool halves = false) {
+/// What kernels of a suite have that only some variants write in another way:
+/// products of integers, or of pairs of bf16; sums over a workgroup; products
+/// of matrices.
+enum Special { Nothing = 0, Integers = 1, Halves = 2, Sums = 4, Matrices = 8 };
+
+/// Whether the variant is none of those that are for something special, or one
+/// for what is `there`.
+inline bool isWorthwhile(const TestVariant &variant, int there) {
+  int own = Nothing;
+  if (variant.gpu && variant.gpu->matrix)
+    own = Matrices;
+  else if (variant.gpu && variant.gpu->subgroups)
+    own = Integers | Sums;
+  else if (variant.hasDotProducts())
+    own = Integers;
+  else if (variant.hasHalfProducts())
+    own = Halves;
+  return own == Nothing || (own & there) != 0;
+}
+
+/// Cases in variants that are worth it. Emulation takes its time: of many
+/// cases, each emulated variant has some, others than the next one.
+inline auto allVariants(int cases, int special = Nothing) {
   constexpr int many = 20;
-  const int share = integers ? 5 : 3; // Cases come in twos and in fives.
+  // Cases come in twos and in fives.
+  const int share = (special & Integers) != 0 ? 5 : 3;
   std::vector<std::tuple<int, int>> tests;
   for (int number = 0; number < int(getTestVariants().size()); ++number) {
     const TestVariant &variant = getTestVariants()[number];
-    bool dots = variant.hasDotProducts(), pairs = variant.hasHalfProducts();
-    if ((dots || pairs) && !(dots && integers) && !(pairs && halves))
+    if (!isWorthwhile(variant, special))
       continue;
     bool thinned = variant.isEmulated() && cases > many;
     for (int own = thinned ? number % share : 0; own < cases;

@@ -45,7 +45,8 @@ TEST_P(LinearKernel, MatchesPlainProduct) {
   checkLinear(cases[getCase()], getVariant());
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, LinearKernel, allVariants(cases.size()),
+INSTANTIATE_TEST_SUITE_P(Shapes, LinearKernel,
+                         allVariants(cases.size(), Matrices),
                          getKernelTestName);
 
 } // namespace

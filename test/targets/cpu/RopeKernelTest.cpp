@@ -307,7 +307,7 @@ TEST_P(RopeKernel, QueriesAloneStandOneAhead) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, RopeKernel, allVariants(cases.size()),
+INSTANTIATE_TEST_SUITE_P(Shapes, RopeKernel, allVariants(cases.size(), Sums),
                          getKernelTestName);
 
 } // namespace

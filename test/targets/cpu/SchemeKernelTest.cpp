@@ -92,7 +92,7 @@ TEST_P(RoundedInputKernel, MatchesTheDequantizer) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, RoundedInputKernel,
-                         allVariants(roundedCases.size(), true),
+                         allVariants(roundedCases.size(), Integers | Matrices),
                          getKernelTestName);
 
 const std::vector<LinearCase> halfCases = [] {
@@ -124,7 +124,7 @@ TEST_P(HalfInputKernel, MatchesTheDequantizer) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, HalfInputKernel,
-                         allVariants(halfCases.size(), false, true),
+                         allVariants(halfCases.size(), Halves | Matrices),
                          getKernelTestName);
 
 /// Writes schemes: random fields, and a region of random ops over them.
@@ -334,7 +334,8 @@ TEST_P(RandomKernel, MatchesTheDequantizer) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, RandomKernel,
-                         allVariants(randomSchemes, true), getKernelTestName);
+                         allVariants(randomSchemes, Integers),
+                         getKernelTestName);
 
 // What has no instruction of its own, and what `arith` leaves undefined: powers
 // of two whose results are denormal, zero or large, shifts by more than a

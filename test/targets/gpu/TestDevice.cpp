@@ -1,5 +1,6 @@
 // The calls to Vulkan (see the header).
 #include "test/targets/gpu/TestDevice.h"
+#include "runtime/devices/vulkan/CooperativeMatrix.h"
 
 #include "gtest/gtest.h"
 
@@ -11,8 +12,9 @@ using namespace mlir::lap::simt;
 
 #define INSTANCE_FUNCTIONS(X)                                                  \
   X(vkEnumeratePhysicalDevices)                                                \
+  X(vkEnumerateDeviceExtensionProperties)                                      \
   X(vkGetPhysicalDeviceFeatures2)                                              \
-  X(vkGetPhysicalDeviceProperties)                                             \
+  X(vkGetPhysicalDeviceProperties2)                                            \
   X(vkGetPhysicalDeviceQueueFamilyProperties)                                  \
   X(vkGetPhysicalDeviceMemoryProperties)                                       \
   X(vkCreateDevice)                                                            \
@@ -88,7 +90,14 @@ bool TestDevice::open() {
     return false;
   auto load = reinterpret_cast<PFN_vkGetInstanceProcAddr>(
       dlsym(library, "vkGetInstanceProcAddr"));
-  return load && openInstance(load) && openDevice();
+  if (!load || !openInstance(load))
+    return false;
+  uint32_t count = 1;
+  VkResult found = vk->vkEnumeratePhysicalDevices(instance, &count, &physical);
+  if ((found != VK_SUCCESS && found != VK_INCOMPLETE) || count == 0)
+    return false;
+  findMatrices(load);
+  return openDevice();
 }
 
 bool TestDevice::openInstance(PFN_vkGetInstanceProcAddr load) {
@@ -143,11 +152,37 @@ bool TestDevice::openInstance(PFN_vkGetInstanceProcAddr load) {
   return true;
 }
 
+bool TestDevice::hasMatrices(int64_t size) const {
+  return std::ranges::find(matrices, size) != matrices.end();
+}
+
+void TestDevice::findMatrices(PFN_vkGetInstanceProcAddr load) {
+  uint32_t count = 0;
+  vk->vkEnumerateDeviceExtensionProperties(physical, nullptr, &count, nullptr);
+  std::vector<VkExtensionProperties> extensions(count);
+  vk->vkEnumerateDeviceExtensionProperties(physical, nullptr, &count,
+                                           extensions.data());
+  auto get = reinterpret_cast<
+      lapidary::PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR>(
+      load(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
+  if (!get || std::ranges::none_of(extensions, [](const auto &extension) {
+        return std::strcmp(extension.extensionName,
+                           lapidary::cooperativeMatrixExtension) == 0;
+      }))
+    return;
+  get(physical, &count, nullptr);
+  lapidary::VkCooperativeMatrixPropertiesKHR none{};
+  none.sType = lapidary::cooperativeMatrixPropertiesType;
+  std::vector<lapidary::VkCooperativeMatrixPropertiesKHR> found(count, none);
+  get(physical, &count, found.data());
+  for (const auto &matrix : found)
+    if (lapidary::multipliesHalves(matrix) && matrix.MSize == matrix.NSize &&
+        matrix.NSize == matrix.KSize)
+      matrices.push_back(matrix.MSize);
+}
+
 bool TestDevice::openDevice() {
-  uint32_t count = 1;
-  VkResult found = vk->vkEnumeratePhysicalDevices(instance, &count, &physical);
-  if ((found != VK_SUCCESS && found != VK_INCOMPLETE) || count == 0)
-    return false;
+  uint32_t count = 0;
   vk->vkGetPhysicalDeviceQueueFamilyProperties(physical, &count, nullptr);
   std::vector<VkQueueFamilyProperties> families(count);
   vk->vkGetPhysicalDeviceQueueFamilyProperties(physical, &count,
@@ -157,21 +192,45 @@ bool TestDevice::openDevice() {
     ++family;
   if (family == count)
     return false;
-  VkPhysicalDeviceProperties properties;
-  vk->vkGetPhysicalDeviceProperties(physical, &properties);
-  VkPhysicalDeviceVulkan13Features has{};
-  has.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  VkPhysicalDeviceVulkan11Properties core11{};
+  core11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES;
+  VkPhysicalDeviceProperties2 properties{};
+  properties.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2;
+  properties.pNext = &core11;
+  vk->vkGetPhysicalDeviceProperties2(physical, &properties);
+  subgroups =
+      (core11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+      (core11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT);
+  VkPhysicalDeviceVulkan13Features has13{};
+  has13.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES;
+  VkPhysicalDeviceVulkan12Features has12{};
+  has12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
   VkPhysicalDeviceFeatures2 features{};
   features.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2;
-  if (properties.apiVersion >= VK_API_VERSION_1_3) {
-    features.pNext = &has;
-    vk->vkGetPhysicalDeviceFeatures2(physical, &features);
-  }
-  dotProducts = has.shaderIntegerDotProduct;
+  features.pNext = &has12;
+  if (properties.properties.apiVersion >= VK_API_VERSION_1_3)
+    has12.pNext = &has13;
+  vk->vkGetPhysicalDeviceFeatures2(physical, &features);
+  dotProducts = has13.shaderIntegerDotProduct;
+  if (!has12.shaderFloat16 || !has12.vulkanMemoryModel)
+    matrices.clear();
   // No other feature: kernels need none.
-  VkPhysicalDeviceVulkan13Features wanted{};
-  wanted.sType = has.sType;
-  wanted.shaderIntegerDotProduct = dotProducts;
+  VkPhysicalDeviceVulkan13Features wanted13{};
+  wanted13.sType = has13.sType;
+  wanted13.shaderIntegerDotProduct = dotProducts;
+  lapidary::VkPhysicalDeviceCooperativeMatrixFeaturesKHR wantedMatrices{};
+  wantedMatrices.sType = lapidary::cooperativeMatrixFeaturesType;
+  wantedMatrices.cooperativeMatrix = VK_TRUE;
+  VkPhysicalDeviceVulkan12Features wanted12{};
+  wanted12.sType = has12.sType;
+  if (has12.pNext)
+    wanted12.pNext = &wanted13;
+  const char *extension = lapidary::cooperativeMatrixExtension;
+  if (!matrices.empty()) {
+    wanted12.shaderFloat16 = wanted12.vulkanMemoryModel = VK_TRUE;
+    wantedMatrices.pNext = wanted12.pNext;
+    wanted12.pNext = &wantedMatrices;
+  }
   float priority = 1;
   VkDeviceQueueCreateInfo queueInfo{};
   queueInfo.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO;
@@ -180,7 +239,9 @@ bool TestDevice::openDevice() {
   queueInfo.pQueuePriorities = &priority;
   VkDeviceCreateInfo info{};
   info.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO;
-  info.pNext = features.pNext ? &wanted : nullptr;
+  info.pNext = &wanted12;
+  info.enabledExtensionCount = matrices.empty() ? 0 : 1;
+  info.ppEnabledExtensionNames = &extension;
   info.queueCreateInfoCount = 1;
   info.pQueueCreateInfos = &queueInfo;
   if (vk->vkCreateDevice(physical, &info, nullptr, &device) != VK_SUCCESS)

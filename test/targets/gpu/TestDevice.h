@@ -20,6 +20,11 @@ public:
   static TestDevice *get();
 
   bool hasDotProducts() const { return dotProducts; }
+  /// Whether subgroups of it add and compare.
+  bool hasSubgroups() const { return subgroups; }
+  /// Whether subgroups multiply matrices of f16 of so many rows, columns and
+  /// depth, with sums in f32.
+  bool hasMatrices(int64_t size) const;
 
   /// Memory that this program and the device see.
   class Memory {
@@ -71,6 +76,7 @@ private:
   bool open();
   bool openInstance(PFN_vkGetInstanceProcAddr load);
   bool openDevice();
+  void findMatrices(PFN_vkGetInstanceProcAddr load);
   uint32_t findMemory(uint32_t types) const;
 
   struct Functions;
@@ -81,7 +87,8 @@ private:
   VkQueue queue = VK_NULL_HANDLE;
   VkCommandPool pool = VK_NULL_HANDLE;
   uint32_t family = 0;
-  bool dotProducts = false;
+  bool dotProducts = false, subgroups = false;
+  std::vector<int64_t> matrices;
 };
 
 } // namespace mlir::lap::simt

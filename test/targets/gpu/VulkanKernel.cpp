@@ -18,7 +18,9 @@ static constexpr int64_t otherTokens = 3, sequenceRow = 1;
 
 bool simt::canRun(const Facts &facts) {
   TestDevice *device = TestDevice::get();
-  return device && (!facts.dotProducts || device->hasDotProducts());
+  return device && (!facts.dotProducts || device->hasDotProducts()) &&
+         (!facts.subgroups || device->hasSubgroups()) &&
+         (!facts.matrix || device->hasMatrices(facts.matrix));
 }
 
 /// The bytes of a token's row, 0 for what has no such rows.
@@ -58,14 +60,15 @@ VulkanKernel::VulkanKernel(ModuleOp module, const Facts &facts)
     ADD_FAILURE() << "cannot lower the kernel to SPIR-V";
     return;
   }
-  auto code = vulkan::serialize(module, facts);
-  if (failed(code)) {
+  std::string code;
+  llvm::StringMap<TargetCode::Variant::Module> modules;
+  if (failed(vulkan::serialize(module, code, modules))) {
     ADD_FAILURE() << "no SPIR-V";
     return;
   }
   // One kernel, so one module.
-  std::vector<uint32_t> words(code->bytes.size() / sizeof(uint32_t));
-  std::memcpy(words.data(), code->bytes.data(), code->bytes.size());
+  std::vector<uint32_t> words(code.size() / sizeof(uint32_t));
+  std::memcpy(words.data(), code.data(), code.size());
   shader = std::make_unique<TestDevice::Shader>(
       *device, words, "kernel", static_cast<uint32_t>(1 + tokenBytes.size()));
 }

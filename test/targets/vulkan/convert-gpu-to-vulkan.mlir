@@ -14,7 +14,7 @@
 // CHECK: spirv.Store "Workgroup"
 // CHECK: spirv.ControlBarrier <Workgroup>, <Workgroup>
 // CHECK: spirv.Load "Workgroup"
-// CHECK: spirv.AtomicOr
+// CHECK: spirv.AtomicOr <Device> <None>
 // CHECK: spirv.EntryPoint "GLCompute" @copy, {{.*}}@[[FROM]], @[[TO]]
 // CHECK: spirv.ExecutionMode @copy "LocalSize", 128, 1, 1
 gpu.module @copy {
@@ -42,6 +42,58 @@ gpu.module @dot {
     %word = memref.load %from[%thread] : memref<?xi32, #gpu.address_space<global>>
     %dot = spirv.SDot %word, %word, <PackedVectorFormat4x8Bit> : i32 -> i32
     memref.store %dot, %from[%thread] : memref<?xi32, #gpu.address_space<global>>
+    gpu.return
+  }
+}
+
+// What subgroups add up is not of uniform groups, which Vulkan has not; their numbers demand a capability.
+// CHECK-LABEL: spirv.module @__spv__subgroups Logical GLSL450
+// CHECK-SAME: requires #spirv.vce<v1.4, [{{.*}}GroupNonUniformArithmetic{{.*}}GroupNonUniform
+// CHECK-DAG: spirv.GlobalVariable @[[NUMBER:.*]] built_in("SubgroupId")
+// CHECK-DAG: spirv.GlobalVariable @[[LANE:.*]] built_in("SubgroupLocalInvocationId")
+// CHECK: spirv.GroupNonUniformFAdd <Subgroup> <Reduce>
+// CHECK: spirv.GroupNonUniformFMax <Subgroup> <Reduce>
+// CHECK: spirv.EntryPoint "GLCompute" @subgroups
+gpu.module @subgroups {
+  gpu.func @subgroups(%to: memref<?xi32, #gpu.address_space<global>>) kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %number = gpu.subgroup_id : index
+    %lane = gpu.lane_id
+    %word = memref.load %to[%lane] : memref<?xi32, #gpu.address_space<global>>
+    %own = arith.bitcast %word : i32 to f32
+    %sum = gpu.subgroup_reduce add %own : (f32) -> f32
+    %most = gpu.subgroup_reduce maxnumf %sum : (f32) -> f32
+    %bits = arith.bitcast %most : f32 to i32
+    memref.store %bits, %to[%number] : memref<?xi32, #gpu.address_space<global>>
+    gpu.return
+  }
+}
+
+// Matrices of halves lie in words. They demand Vulkan's memory model: what the workgroup shares is not private, and barriers
+// make it available and visible.
+// CHECK-LABEL: spirv.module @__spv__matrices Logical Vulkan
+// CHECK-SAME: requires #spirv.vce<v1.4, [{{.*}}CooperativeMatrixKHR{{.*}}VulkanMemoryModel], [{{.*}}SPV_KHR_cooperative_matrix{{.*}}SPV_KHR_vulkan_memory_model
+// CHECK: spirv.Store "Workgroup" {{.*}} ["NonPrivatePointer"]
+// CHECK: spirv.ControlBarrier <Workgroup>, <Workgroup>, <AcquireRelease|WorkgroupMemory|MakeAvailable|MakeVisible>
+// CHECK: spirv.KHR.CooperativeMatrixLoad {{.*}}, <RowMajor>, <NonPrivatePointer> : !spirv.ptr<i32, Workgroup>, i32 -> !spirv.coopmatrix<16x16xf16, Subgroup, MatrixA>
+// CHECK: spirv.KHR.CooperativeMatrixLoad {{.*}}, <ColumnMajor>, <NonPrivatePointer>
+// CHECK: spirv.KHR.CooperativeMatrixMulAdd
+// CHECK: spirv.KHR.CooperativeMatrixStore {{.*}}, <NonPrivatePointer> : !spirv.ptr<i32, Workgroup>, !spirv.coopmatrix<16x16xf32, Subgroup, MatrixAcc>
+gpu.module @matrices {
+  gpu.func @matrices(%from: memref<?xi32, #gpu.address_space<global>>)
+      workgroup(%shared: memref<1024xi32, #gpu.address_space<workgroup>>) kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c256 = arith.constant 256 : index
+    %zero = arith.constant 0.0 : f32
+    %thread = gpu.thread_id x
+    %word = memref.load %from[%thread] : memref<?xi32, #gpu.address_space<global>>
+    memref.store %word, %shared[%thread] : memref<1024xi32, #gpu.address_space<workgroup>>
+    gpu.barrier
+    %sums = gpu.subgroup_mma_constant_matrix %zero : !gpu.mma_matrix<16x16xf32, "COp">
+    %a = gpu.subgroup_mma_load_matrix %shared[%c0] {leadDimension = 12 : index} : memref<1024xi32, #gpu.address_space<workgroup>> -> !gpu.mma_matrix<16x16xf16, "AOp">
+    %b = gpu.subgroup_mma_load_matrix %shared[%c256] {leadDimension = 12 : index, transpose} : memref<1024xi32, #gpu.address_space<workgroup>> -> !gpu.mma_matrix<16x16xf16, "BOp">
+    %r = gpu.subgroup_mma_compute %a, %b, %sums : !gpu.mma_matrix<16x16xf16, "AOp">, !gpu.mma_matrix<16x16xf16, "BOp"> -> !gpu.mma_matrix<16x16xf32, "COp">
+    gpu.barrier
+    gpu.subgroup_mma_store_matrix %r, %shared[%c0] {leadDimension = 16 : index} : !gpu.mma_matrix<16x16xf32, "COp">, memref<1024xi32, #gpu.address_space<workgroup>>
     gpu.return
   }
 }
