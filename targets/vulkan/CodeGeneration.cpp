@@ -64,7 +64,9 @@ SmallVector<std::string> vulkan::getFeatures(const simt::Facts &facts) {
     features.push_back("subgroupArithmetic");
   if (facts.matrix) {
     std::string size = std::to_string(facts.matrix);
+    // With the memory model atomics of caches demand the device scope.
     features.append({"shaderFloat16", "vulkanMemoryModel",
+                     "vulkanMemoryModelDeviceScope",
                      "cooperativeMatrix" + size + "x" + size + "x" + size});
   }
   return features;

@@ -115,6 +115,7 @@ Status VulkanContext::createDevice(std::span<const std::string> features) {
   core12.shaderInt8 = wants("shaderInt8");
   core12.storageBuffer8BitAccess = wants("storageBuffer8BitAccess");
   core12.vulkanMemoryModel = wants("vulkanMemoryModel");
+  core12.vulkanMemoryModelDeviceScope = wants("vulkanMemoryModelDeviceScope");
   VkPhysicalDeviceVulkan11Features core11 = {};
   core11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
   core11.storageBuffer16BitAccess = wants("storageBuffer16BitAccess");

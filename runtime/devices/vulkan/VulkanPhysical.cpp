@@ -88,6 +88,7 @@ void readFeatures(const VulkanInstance &instance, VulkanPhysicalDevice &device,
       {"storageBuffer16BitAccess", core11.storageBuffer16BitAccess},
       {"storageBuffer8BitAccess", core12.storageBuffer8BitAccess},
       {"vulkanMemoryModel", core12.vulkanMemoryModel},
+      {"vulkanMemoryModelDeviceScope", core12.vulkanMemoryModelDeviceScope},
   };
   for (const auto &[name, present] : known)
     if (present)

@@ -212,7 +212,7 @@ bool TestDevice::openDevice() {
     has12.pNext = &has13;
   vk->vkGetPhysicalDeviceFeatures2(physical, &features);
   dotProducts = has13.shaderIntegerDotProduct;
-  if (!has12.shaderFloat16 || !has12.vulkanMemoryModel)
+  if (!has12.shaderFloat16 || !has12.vulkanMemoryModelDeviceScope)
     matrices.clear();
   // No other feature: kernels need none.
   VkPhysicalDeviceVulkan13Features wanted13{};
@@ -228,6 +228,7 @@ bool TestDevice::openDevice() {
   const char *extension = lapidary::cooperativeMatrixExtension;
   if (!matrices.empty()) {
     wanted12.shaderFloat16 = wanted12.vulkanMemoryModel = VK_TRUE;
+    wanted12.vulkanMemoryModelDeviceScope = VK_TRUE;
     wantedMatrices.pNext = wanted12.pNext;
     wanted12.pNext = &wantedMatrices;
   }
