@@ -206,8 +206,7 @@ KernelInfo InputPacker::emit() {
     storeSums(at, row);
   });
   KernelInfo info;
-  info.tiles =
-      e.getStaticTokens() ? Extent{e.getStaticTokens(), 0} : Extent{0, 1};
+  info.tiles = e.getTiles();
   info.tileWork = {columns * 8, 0};
   info.scratch = {columns * 2 * int64_t(sizeof(float)), 0};
   return info;

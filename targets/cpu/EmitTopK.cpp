@@ -8,7 +8,7 @@ using namespace mlir::lap;
 using namespace mlir::lap::cpu;
 
 KernelInfo cpu::emitTopK(KernelEmitter &e, TopKOp op) {
-  const int64_t sorted = TopKEmitter::getSorted(op), blocks = op.getBlocks(),
+  const int64_t sorted = TopKEmitter::getSorted(op),
                 bytes = sorted * static_cast<int64_t>(sizeof(int32_t));
   auto words = [&](Buffer buffer) {
     return e.getView(buffer, e.getI32Type()).memref;
@@ -27,8 +27,7 @@ KernelInfo cpu::emitTopK(KernelEmitter &e, TopKOp op) {
                               e.loop(e.index(0), count, 1, body);
                             });
   });
-  return {e.getStaticTokens() ? Extent{e.getStaticTokens() * blocks, 0}
-                              : Extent{0, blocks},
+  return {e.getTiles(op.getBlocks()),
           {TopKEmitter::getWork(op), 0},
           {2 * bytes, 0}};
 }

@@ -237,8 +237,7 @@ FailureOr<KernelInfo> InputPacker::emit() {
   storeRow();
   storeSums();
   KernelInfo info;
-  info.tiles =
-      e.getStaticTokens() ? Extent{e.getStaticTokens(), 0} : Extent{0, 1};
+  info.tiles = e.getTiles();
   info.tileWork = {columns * 8, 0};
   return info;
 }

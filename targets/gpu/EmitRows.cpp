@@ -8,8 +8,7 @@ using namespace mlir::lap::simt;
 
 static KernelInfo makeInfo(KernelEmitter &e, int64_t work) {
   KernelInfo info;
-  info.tiles =
-      e.getStaticTokens() ? Extent{e.getStaticTokens(), 0} : Extent{0, 1};
+  info.tiles = e.getTiles();
   info.tileWork = {work, 0};
   return info;
 }

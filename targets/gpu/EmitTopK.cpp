@@ -7,7 +7,7 @@ using namespace mlir::lap;
 using namespace mlir::lap::simt;
 
 KernelInfo simt::emitTopK(KernelEmitter &e, TopKOp op) {
-  const int64_t sorted = TopKEmitter::getSorted(op), blocks = op.getBlocks();
+  const int64_t sorted = TopKEmitter::getSorted(op);
   static_assert(2 * TopKOp::blockColumns <= KernelEmitter::mostSharedWords);
   TopKEmitter::Memory memory;
   memory.input = e.getBuffer(op.getInput()).memref;
@@ -23,8 +23,7 @@ KernelInfo simt::emitTopK(KernelEmitter &e, TopKOp op) {
                             e.barrier();
                           });
   KernelInfo info;
-  info.tiles = e.getStaticTokens() ? Extent{e.getStaticTokens() * blocks, 0}
-                                   : Extent{0, blocks};
+  info.tiles = e.getTiles(op.getBlocks());
   info.tileWork = {TopKEmitter::getWork(op), 0};
   return info;
 }

@@ -3,6 +3,7 @@
 // a value of f32 has, and what memory is, is the target's own matter.
 #pragma once
 
+#include "compiler/KernelInfo.h"
 #include "dialects/lap/LapDialect.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -43,6 +44,11 @@ public:
   std::pair<Value, Value> getCache(Value cache) const;
   /// 0 when dynamic.
   int64_t getStaticTokens() const { return staticTokens; }
+  /// How many tiles a kernel has that has so many for each token.
+  Extent getTiles(int64_t perToken = 1) const {
+    return staticTokens ? Extent{staticTokens * perToken, 0}
+                        : Extent{0, perToken};
+  }
 
   // Index arithmetic; divisions are of numbers that are not negative.
   Value index(int64_t value);
